@@ -140,7 +140,10 @@ def _count_shared(config: Config, layers: int) -> int:
 
 
 def keep_llama4(config: Config) -> Iterator[CacheLayers]:
-    """Llama 4: chunks of `attention_chunk_size` where positions are rotary, whole elsewhere."""
+    """Llama 4: the current chunk of `attention_chunk_size` where positions are rotary, else all.
+
+    vLLM's `ChunkedLocalAttentionSpec` since 0.16, before which it kept everything by default.
+    """
     if config.get("layer_types") is not None:
         types = read_layer_types(config)
     else:

@@ -94,6 +94,9 @@ class MemoryTraits:
         graph_bytes: Captured CUDA graphs and kernels' workspaces.
         context_bytes: The driver's context and the process itself.
         lora_bytes: Slots for adapters, where they are asked for.
+        window_spare: Tokens a layer with a window holds beside it while prompts are read, once for
+            all sequences, each with the device memory it holds from, rising; without any, the
+            engine keeps the whole context in every layer.
         spread: How far activations, graphs and context may be from the formula, low and high.
     """
 
@@ -106,6 +109,7 @@ class MemoryTraits:
     graph_bytes: int = 0
     context_bytes: int = 0
     lora_bytes: int = 0
+    window_spare: tuple[tuple[int, int], ...] = ((0, 0),)
     spread: tuple[float, float] = (0.6, 1.5)
 
     def find_kv_precision(self, name: str | None) -> KvPrecision | None:
@@ -113,6 +117,11 @@ class MemoryTraits:
         if name is None:
             return self.kv_precisions[0]
         return next((one for one in self.kv_precisions if one.name == name), None)
+
+    def find_window_spare(self, total_bytes: int) -> int | None:
+        """The tokens of `window_spare` on a device of that size; None keeps the whole context."""
+        spares = [tokens for least, tokens in self.window_spare if total_bytes >= least]
+        return spares[-1] if spares else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,17 +195,23 @@ def count_kv_bytes_per_token(shape: Shape, *, tensor_parallel: int = 1) -> int:
     return longer - long
 
 
-def count_kv_bytes(shape: Shape, load: Load, split: Split) -> int:
-    """Bytes on one device that the sequences of a load keep."""
-    per_sequence = sum(
-        layers.layers * _count_layer_bytes(layers, load, split.tensor_parallel)
+def count_kv_bytes(shape: Shape, load: Load, split: Split, *, window_spare: int | None = 0) -> int:
+    """Bytes on one device that the sequences of a load keep.
+
+    Args:
+        window_spare: As `MemoryTraits.find_window_spare` gives it; 0 counts the windows alone.
+    """
+    kept = sum(
+        layers.layers * _count_layer_bytes(layers, load, split.tensor_parallel, window_spare)
         for layers in shape.kv
     )
-    return ceil(per_sequence * load.sequences / split.pipeline_parallel)
+    return ceil(kept / split.pipeline_parallel)
 
 
-def _count_layer_bytes(layers: CacheLayers, load: Load, tensor_parallel: int) -> int:
-    """Bytes one layer keeps of one sequence.
+def _count_layer_bytes(
+    layers: CacheLayers, load: Load, tensor_parallel: int, window_spare: int | None
+) -> int:
+    """Bytes one layer keeps of all sequences.
 
     By head: (key width + value width) x heads on this device x tokens kept; heads are copied, not
     split, where there are more devices than heads. Latent: one vector a token, on every device.
@@ -206,13 +221,26 @@ def _count_layer_bytes(layers: CacheLayers, load: Load, tensor_parallel: int) ->
         case KvLayers():
             heads = ceil(layers.kv_heads / tensor_parallel)
             width = layers.head_dim + (layers.value_dim or layers.head_dim)
-            tokens = min(load.context_length, layers.window or load.context_length)
+            tokens = _count_kept_tokens(layers.window, load, window_spare)
             return ceil(heads * width * load.kv_element_bytes) * tokens
         case LatentLayers():
             vector = ceil(layers.width * load.kv_element_bytes)
-            return (vector + layers.index_bytes) * load.context_length
+            return (vector + layers.index_bytes) * load.context_length * load.sequences
         case StateLayers():
-            return ceil(layers.state_bytes / tensor_parallel)
+            return ceil(layers.state_bytes / tensor_parallel) * load.sequences
+
+
+def _count_kept_tokens(window: int | None, load: Load, window_spare: int | None) -> int:
+    """Tokens one layer keeps of all sequences.
+
+    vLLM (`SlidingWindowSpec`, `ChunkedLocalAttentionSpec`) and llama.cpp (`llama-kv-cache-iswa`)
+    keep a window or a chunk for each sequence, and the tokens just being read once.
+    """
+    whole = load.context_length * load.sequences
+    if window is None or window_spare is None:
+        return whole
+    windows = min(window, load.context_length) * load.sequences
+    return min(windows + window_spare, whole)
 
 
 def make_budget(
@@ -229,7 +257,9 @@ def make_budget(
     devices = split.tensor_parallel * split.pipeline_parallel
     parts = {
         "weights": ceil(weight_bytes / devices),
-        "kv_cache": count_kv_bytes(shape, load, split),
+        "kv_cache": count_kv_bytes(
+            shape, load, split, window_spare=traits.find_window_spare(total_bytes)
+        ),
         "activations": traits.activations.count_bytes(
             shape,
             tokens=traits.batch_tokens,

@@ -28,6 +28,7 @@ TRAITS = EngineTraits(
         batch_tokens=_BATCH_TOKENS,
         activations=GraphActivations(),
         kv_precisions=_KV_PRECISIONS,
+        window_spare=((0, _BATCH_TOKENS),),
         context_bytes=300 * MIB,
     ),
     memory_on_cpu=MemoryTraits(
@@ -36,6 +37,7 @@ TRAITS = EngineTraits(
         batch_tokens=_BATCH_TOKENS,
         activations=GraphActivations(),
         kv_precisions=_KV_PRECISIONS,
+        window_spare=((0, _BATCH_TOKENS),),
         context_bytes=64 * MIB,  # the wheel's process beside its buffers takes 42 MiB
     ),
     # RAM is shared with everything else on a laptop; a longer context is there for the asking.

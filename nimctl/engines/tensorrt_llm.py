@@ -43,6 +43,7 @@ TRAITS = EngineTraits(
         graph_bytes=600 * MIB,
         context_bytes=600 * MIB,
         lora_bytes=900 * MIB,
+        window_spare=(),  # without KvCacheConfig.max_attention_window, all layers keep everything
     ),
     install_hint="pip install 'nimctl[tensorrt-llm]' "
     "(in an environment of its own: it pins another torch than vLLM)",

@@ -13,7 +13,7 @@ from nimctl.core.memory import (
     count_memory_share,
 )
 from nimctl.core.plan import Launch, Plan, Site, Symptom
-from nimctl.core.units import MIB
+from nimctl.core.units import GIB, MIB
 
 TRAITS = EngineTraits(
     name="vllm",
@@ -45,6 +45,8 @@ TRAITS = EngineTraits(
         graph_bytes=600 * MIB,
         context_bytes=450 * MIB,
         lora_bytes=900 * MIB,  # what NIM 2.0.12 adds to its printed needs for LoRA
+        # two steps at once of the default --max-num-batched-tokens for a GPU of that size
+        window_spare=((0, 2 * 2048), (70 * GIB, 2 * 8192), (160 * GIB, 2 * 16_384)),
     ),
     install_hint="pip install 'nimctl[vllm]'",
 )

@@ -31,9 +31,10 @@ SMOLLM2 = replace(
 ALONE = Split(tensor_parallel=1, pipeline_parallel=1, lora=False)
 
 
-def count(shape, context_length, sequences=1, element_bytes=2, tensor_parallel=1):
+def count(shape, context_length, sequences=1, element_bytes=2, tensor_parallel=1, window_spare=0):
     load = Load(context_length=context_length, sequences=sequences, kv_element_bytes=element_bytes)
-    return count_kv_bytes(shape, load, replace(ALONE, tensor_parallel=tensor_parallel))
+    split = replace(ALONE, tensor_parallel=tensor_parallel)
+    return count_kv_bytes(shape, load, split, window_spare=window_spare)
 
 
 def test_llama_8b_keeps_128_kib_a_token():
@@ -93,6 +94,57 @@ def test_key_value_heads_are_copied_where_there_are_more_gpus_than_heads():
 def test_a_sliding_window_layer_stops_growing_at_its_window():
     shape = replace(SHAPE, kv=(KvLayers(layers=10, kv_heads=8, head_dim=64, window=1024),))
     assert count(shape, 100_000) == count(shape, 1024)
+
+
+GPT_OSS_20B = replace(
+    SHAPE,
+    kv=(
+        KvLayers(layers=12, kv_heads=8, head_dim=64),
+        KvLayers(layers=12, kv_heads=8, head_dim=64, window=128),
+    ),
+)
+GEMMA_4_12B = replace(
+    SHAPE,
+    kv=(
+        KvLayers(layers=8, kv_heads=1, head_dim=512),
+        KvLayers(layers=40, kv_heads=8, head_dim=256, window=1024),
+    ),
+)
+
+
+def test_windows_match_what_llama_cpp_prints():
+    # Gemma 4, 8192 cells for 4 sequences in batches of 2048: `SWA KV cache, size = 6144 cells`,
+    # `KV buffer size = 128.00 MiB` and `1920.00 MiB`
+    assert count(GEMMA_4_12B, 2048, sequences=4, window_spare=2048) == (128 + 1920) * MIB
+    # gpt-oss 20B: `3072.00 MiB (131072 cells, 12 layers)`, `18.00 MiB (768 cells, 12 layers)`;
+    # 128 + 512 cells are rounded up to a multiple of 256
+    kept = count(GPT_OSS_20B, 131_072, window_spare=512)
+    assert kept == pytest.approx((3072 + 18) * MIB, rel=0.001)
+
+
+def test_vllm_keeps_the_tokens_of_two_steps_beside_a_window():
+    # `SlidingWindowSpec`: window - 1 + 2 steps of --max-num-batched-tokens, and one more block
+    traits = TRAITS["vllm"].memory
+    one_layer = 2 * 8 * 64 * 2
+    for device_bytes, step_tokens in ((24 * GIB, 2048), (80 * GIB, 8192), (180 * GIB, 16_384)):
+        spare = traits.find_window_spare(device_bytes)
+        kept = count(GPT_OSS_20B, 131_072, window_spare=spare) / one_layer / 12
+        assert kept == 131_072 + 128 + 2 * step_tokens
+
+
+def test_tokens_beside_a_window_are_kept_once_and_never_exceed_the_context():
+    grown = count(GPT_OSS_20B, 8192, 5, window_spare=512) - count(GPT_OSS_20B, 8192, 5)
+    assert grown == count(GPT_OSS_20B, 8192, window_spare=512) - count(GPT_OSS_20B, 8192)
+    plain = replace(SHAPE, kv=(KvLayers(layers=24, kv_heads=8, head_dim=64),))
+    assert count(GPT_OSS_20B, 600, 3, window_spare=4096) == count(plain, 600, 3)
+
+
+def test_tensorrt_llm_keeps_the_whole_context_in_every_layer():
+    # without `max_attention_window` its cache manager takes `[max_seq_len]` for all layers
+    spare = TRAITS["tensorrt_llm"].memory.find_window_spare(80 * GIB)
+    plain = replace(SHAPE, kv=(KvLayers(layers=24, kv_heads=8, head_dim=64),))
+    assert spare is None
+    assert count(GPT_OSS_20B, 131_072, window_spare=spare) == count(plain, 131_072)
 
 
 def test_a_latent_layer_is_whole_on_every_gpu():

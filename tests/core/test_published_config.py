@@ -205,6 +205,21 @@ def test_the_catalogue_and_the_published_config_say_the_same(model, catalogue):
     assert read.max_context_length == known.max_context_length
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("llama-4-scout-17b-16e-instruct", "Llama-4-Scout-17B-16E-Instruct"),
+        ("llama-4-maverick-17b-128e-instruct", "Llama-4-Maverick-17B-128E-Instruct"),
+    ],
+)
+def test_llama_4_attends_in_chunks_in_the_catalogue_too(model, name, catalogue):
+    # its active parameters leave out the vision tower, which no config counts
+    known = catalogue.find(f"meta/{model}").shape
+    read = read_shape(load(f"meta-llama--{name}"), parameters=known.parameters)
+    assert set(read.kv) == set(known.kv)
+    assert read.max_context_length == known.max_context_length
+
+
 @pytest.fixture(scope="module")
 def catalogue() -> Catalog:
     return load_catalog()
