@@ -1,6 +1,6 @@
 """The catalogue: finds a model by any name people type, and reads only the files it must."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,7 +12,7 @@ from nimctl.errors import InputError, ManifestError, UnknownModelError
 
 if TYPE_CHECKING:
     from nimctl.catalog.nim import NimManifest
-    from nimctl.catalog.sheet import ManifestSheet, SkippedProfile
+    from nimctl.catalog.sheet import ManifestSheet, UnjudgedModel
 
 _NEAREST = 5
 
@@ -42,7 +42,7 @@ class Catalog:
 
     def __init__(self, files: Mapping[str, tuple[Path, ...]]) -> None:
         self._files = files
-        self._sheets: dict[str, ManifestSheet] = {}
+        self._sheets: dict[str, ManifestSheet | UnjudgedModel] = {}
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -50,39 +50,41 @@ class Catalog:
         return tuple(sorted(self._files))
 
     def manifests(self) -> tuple[Manifest, ...]:
-        """Every model, sorted by name.
+        """Every model that can be judged, sorted by name.
 
         Raises:
             ManifestError: lists the faults of all files.
         """
-        return tuple(sheet.manifest for sheet in self._read_all())
+        from nimctl.catalog.sheet import ManifestSheet
 
-    def list_skipped(self, model: str) -> "tuple[SkippedProfile, ...]":
-        """The profiles of a model's NIM manifest that nimctl leaves out, with the reasons.
+        return tuple(one.manifest for one in self._read_all() if isinstance(one, ManifestSheet))
 
-        Args:
-            model: The full name, as `models` has it.
+    def list_unjudged(self) -> "tuple[UnjudgedModel, ...]":
+        """The models of which NIM's manifests say too little, sorted by name.
 
         Raises:
-            ManifestError: the model's file has faults.
+            ManifestError: lists the faults of all files.
         """
-        return self._read(model).skipped
+        from nimctl.catalog.sheet import UnjudgedModel
+
+        return tuple(one for one in self._read_all() if isinstance(one, UnjudgedModel))
 
     def find(self, name: str) -> Manifest:
         """The model meant by a full name, a short one, or an alias; case does not matter.
 
         Raises:
             UnknownModelError: no model has that name, or several have; names the candidates.
+            UnjudgedModelError: only a NIM manifest tells of it, and too little.
             ManifestError: the model's file has faults.
         """
         wanted = name.strip().lower()
         if wanted in self._files:
-            return self._read(wanted).manifest
+            return self._judge(wanted)
         meant = [model for model in self.models if model.partition("/")[2] == wanted]
         names = {} if meant else self._list_names()
         meant = meant or sorted(names.get(wanted, ()))
         if len(meant) == 1:
-            return self._read(meant[0]).manifest
+            return self._judge(meant[0])
         if meant:
             raise UnknownModelError(
                 f"{name!r} may be {' or '.join(meant)}", hint="give the full name"
@@ -94,16 +96,28 @@ class Catalog:
             hint="`nimctl list-profiles` shows all models",
         )
 
+    def _judge(self, model: str) -> Manifest:
+        from nimctl.catalog.sheet import UnjudgedModel, UnjudgedModelError
+
+        read = self._read(model)
+        if isinstance(read, UnjudgedModel):
+            raise UnjudgedModelError(read)
+        return read.manifest
+
     def _list_names(self) -> dict[str, set[str]]:
         """Which models each full name, short name and alias may mean."""
+        from nimctl.catalog.sheet import ManifestSheet
+
         names: dict[str, set[str]] = {}
-        for sheet in self._read_all():
-            for full in (sheet.manifest.model, *sheet.aliases):
+        for model, read in zip(self.models, self._read_all(), strict=True):
+            aliases = read.aliases if isinstance(read, ManifestSheet) else ()
+            for full in (model, *aliases):
                 for name in (full.lower(), full.lower().rpartition("/")[2]):
-                    names.setdefault(name, set()).add(sheet.manifest.model)
+                    names.setdefault(name, set()).add(model)
         return names
 
-    def _read_all(self) -> "Iterator[ManifestSheet]":
+    def _read_all(self) -> "list[ManifestSheet | UnjudgedModel]":
+        """What is known of each of `models`, in their order."""
         faults = []
         for model in self.models:
             try:
@@ -112,37 +126,45 @@ class Catalog:
                 faults.append(error.message)
         if faults:
             raise ManifestError("\n".join(faults))
-        return (self._sheets[model] for model in self.models)
+        return [self._sheets[model] for model in self.models]
 
-    def _read(self, model: str) -> "ManifestSheet":
+    def _read(self, model: str) -> "ManifestSheet | UnjudgedModel":
         if model not in self._sheets:
             self._sheets[model] = self._read_strongest(model)
         return self._sheets[model]
 
-    def _read_strongest(self, model: str) -> "ManifestSheet":
+    def _read_strongest(self, model: str) -> "ManifestSheet | UnjudgedModel":
         first, *others = self._files[model]
         strongest = self._complete(_read_file(model, first), None)
+        before = first
         for path in others:
             read = _read_file(model, path)
             if not read.overrides:
                 raise ManifestError(
-                    f"{path}:1: {model} is already described by {strongest.manifest.origin}",
+                    f"{path}:1: {model} is already described by {before}",
                     hint="say `overrides: true` in the file that shall win, or remove one",
                 )
             strongest = self._complete(read, strongest)
+            before = path
         return strongest
 
     def _complete(
-        self, read: "ManifestSheet | NimManifest", below: "ManifestSheet | None"
-    ) -> "ManifestSheet":
+        self,
+        read: "ManifestSheet | NimManifest",
+        below: "ManifestSheet | UnjudgedModel | None",
+    ) -> "ManifestSheet | UnjudgedModel":
         """A NIM manifest tells of profiles only; the rest is what the sheet below it says."""
         from nimctl.catalog.nim_manifest import to_manifest
         from nimctl.catalog.sheet import ManifestSheet
 
         if isinstance(read, ManifestSheet):
             return read
-        known = below.manifest if below else self._find_by_alias(read.model)
-        return replace(to_manifest(read, known), aliases=below.aliases if below else ())
+        if not isinstance(below, ManifestSheet):
+            return to_manifest(read, self._find_by_alias(read.model))
+        completed = to_manifest(read, below.manifest)
+        if isinstance(completed, ManifestSheet):
+            return replace(completed, aliases=below.aliases)
+        return completed
 
     def _find_by_alias(self, alias: str) -> Manifest | None:
         """What nimctl knows of a model under another name: NIM's files name Hugging Face's."""

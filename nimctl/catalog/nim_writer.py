@@ -57,18 +57,17 @@ def _list_tags(profile: Profile) -> dict[str, str]:
 
 def _list_files(artifact: Artifact, *, extras: bool) -> dict[str, dict[str, Any]]:
     """The entries by path; empty where not all paths are known."""
-    if artifact.files:
-        return {
-            file.path: {"uri": _address(artifact.source, file.path)}
-            | (_list_extras(file) if extras else {})
-            for file in artifact.files
-        }
-    paths = list(artifact.include)
-    if artifact.source.file and not paths:
-        paths = [artifact.source.file]
-    if any(_WILDCARDS & set(path) for path in paths):
-        return {}
-    return {path: {"uri": _address(artifact.source, path)} for path in paths}
+    entries: dict[str, dict[str, Any]] = {}
+    for part in artifact.places:
+        pins = {file.path: file for file in part.files}
+        paths = [*part.include] or [*pins] or [part.source.file or "*"]
+        if any(_WILDCARDS & set(path) for path in paths):
+            return {}
+        for path in paths:
+            own = _list_extras(pins[path]) if extras and path in pins else {}
+            name = f"{part.folder}/{path}" if part.folder else path
+            entries[name] = {"uri": _address(part.source, path)} | own
+    return entries
 
 
 def _address(source: SourceUri, path: str) -> str:

@@ -1,29 +1,11 @@
-"""What the catalogue keeps of one model: its manifest, its other names, and what was left out."""
+"""What the catalogue keeps of one model: what can be judged of it, or why nothing can."""
 
 from dataclasses import dataclass
 
-from nimctl.core.manifest import Manifest
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SkippedProfile:
-    """A profile of a NIM manifest that no profile of nimctl's own can stand for.
-
-    Attributes:
-        place: `file:line` of it.
-        id: NIM's id.
-        description: NIM's readable name, e.g. `sglang-bf16-tp1-pp1`.
-        reason: Why it was left out, as the end of a sentence.
-    """
-
-    place: str
-    id: str
-    description: str
-    reason: str
-
-    def __str__(self) -> str:
-        name = self.description or "without tags"
-        return f"{self.place}: profile {self.id[:12]} ({name}) is left out: {self.reason}"
+from nimctl.catalog.nim import NimManifest
+from nimctl.core.manifest import LeftOutProfile, Manifest
+from nimctl.core.source import SourceUri
+from nimctl.errors import ManifestError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,10 +15,50 @@ class ManifestSheet:
     Attributes:
         aliases: Other names people type for the model.
         overrides: Whether it takes the place of the same model in an earlier folder.
-        skipped: The profiles of its file that are not in `manifest`, with the reasons.
     """
 
     manifest: Manifest
     aliases: tuple[str, ...] = ()
     overrides: bool = False
-    skipped: tuple[SkippedProfile, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnjudgedModel:
+    """A model of which a NIM manifest is all that is known, and that says too little of it.
+
+    Attributes:
+        nim: Its manifest.
+        reason: What is not known and what follows of it, a sentence.
+        left_out: Its profiles, each with the reason why it cannot be judged.
+        places: Where its config may be read, the likeliest first.
+    """
+
+    nim: NimManifest
+    reason: str
+    left_out: tuple[LeftOutProfile, ...]
+    places: tuple[SourceUri, ...]
+
+    @property
+    def model(self) -> str:
+        """`publisher/name`."""
+        return self.nim.model
+
+    @property
+    def hint(self) -> str:
+        """What makes it known for good."""
+        return (
+            f"describe {self.model} in a nimctl manifest of an earlier folder, and say "
+            "`overrides: true` in NIM's"
+        )
+
+
+class UnjudgedModelError(ManifestError):
+    """A model was named that cannot be judged by its manifest alone.
+
+    Attributes:
+        unjudged: What is known of it.
+    """
+
+    def __init__(self, unjudged: UnjudgedModel) -> None:
+        super().__init__(f"{unjudged.model}: {unjudged.reason}", hint=unjudged.hint)
+        self.unjudged = unjudged

@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import Literal
 
 from nimctl.core.source import Digest, SourceUri
@@ -15,8 +17,10 @@ WeightFormat = Literal["safetensors", "gguf", "tensorrt_engine"]
 ModelKind = Literal["chat", "embedding", "reward"]
 
 _SHORTEST_PREFIX = 6
-_MEMORY_SUFFIX = re.compile(r"-\d+(\.\d+)?$")
-_LISTING_LINE = re.compile(r"^[-\s]*([0-9a-f]{6,64})\b")
+_MOST_NAMED = 5
+_MEMORY_SUFFIX = re.compile(r"-\d+(?:\.\d+)?$")
+_WIDTH_ALONE = re.compile(r"(-tp\d+)(?!-pp\d)")
+_WORD = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +32,8 @@ class KvLayers:
         kv_heads: Heads that keep keys and values (grouped-query attention has fewer than heads).
         head_dim: Width of one key.
         value_dim: Width of one value; None where it is that of a key.
-        window: Tokens a sliding-window layer keeps; None keeps the whole context.
+        window: Tokens a layer of sliding or chunked attention needs; None needs all. Whether an
+            engine lets go of the others is its own (`MemoryTraits.window_spare`).
     """
 
     layers: int
@@ -105,18 +110,38 @@ class PinnedFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """Files of an artifact that are published in one place.
+
+    Attributes:
+        source: Where they are published.
+        include: Patterns of the paths to bring; empty brings what is pinned, or all.
+        files: Files fixed by digest, under the paths they are published at.
+        folder: Where they shall lie in the folder an engine opens; empty is its top.
+    """
+
+    source: SourceUri
+    include: tuple[str, ...] = ()
+    files: tuple[PinnedFile, ...] = ()
+    folder: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
     """One published set of weights.
 
     Attributes:
         name: Its name inside the manifest.
-        source: Where it is published.
+        source: Where it is published; of several places the one of the weights.
         format: What kind of files hold the weights.
         include: Patterns of the paths to bring; empty brings what is pinned, or all.
         files: Files fixed by digest.
         gated: Whether its publisher wants a login and an accepted licence.
         weight_bytes: Bytes of all tensors, as they lie in memory.
         download_bytes: Bytes to bring.
+        parts: All its files by place, where an engine needs those of several places, or wants
+            them in folders of their own; `include` and `files` are empty then. Empty where
+            everything comes from `source` and lies as it is published.
     """
 
     name: str
@@ -127,6 +152,13 @@ class Artifact:
     gated: bool = False
     weight_bytes: int
     download_bytes: int
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def places(self) -> tuple[Part, ...]:
+        """Its files by the place they come from, be it one or several."""
+        whole = Part(source=self.source, include=self.include, files=self.files)
+        return self.parts or (whole,)
 
     @property
     def single_file(self) -> str | None:
@@ -180,6 +212,31 @@ class Profile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOutProfile:
+    """A published profile that no profile of nimctl's own can stand for.
+
+    Attributes:
+        place: `file:line` of it.
+        id: The publisher's id.
+        description: The publisher's readable name, e.g. `sglang-bf16-tp1-pp1`; may be empty.
+        reason: Why it was left out, as the end of a sentence.
+    """
+
+    place: str
+    id: str
+    description: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """What to call it: the beginning of its id, and its description."""
+        return f"{self.id[:12]} ({self.description or 'without tags'})"
+
+    def __str__(self) -> str:
+        return f"{self.place}: profile {self.name} is left out: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """One model and everything published of it that nimctl can run.
 
@@ -191,6 +248,7 @@ class Manifest:
             artifact of the model may be open.
         origin: The file it was read from.
         kind: What it gives: text, a vector for a text, or a score.
+        left_out: Published profiles that nimctl cannot read or run, with the reasons.
     """
 
     model: str
@@ -201,6 +259,7 @@ class Manifest:
     profiles: tuple[Profile, ...]
     origin: str
     kind: ModelKind = "chat"
+    left_out: tuple[LeftOutProfile, ...] = ()
 
     @property
     def short_name(self) -> str:
@@ -239,33 +298,69 @@ def profile_id(
 
 
 def find_profile(manifest: Manifest, text: str) -> Profile:
-    """The profile that a user means by `text`.
+    """The profile that a user means by `text`; case does not matter.
 
-    Accepted: a full id, a unique prefix of one (6 digits or more), a description, a description
-    with NIM's memory suffix (`-27.0`), or a whole pasted listing line.
+    Accepted: a whole id, of whatever form; the unique beginning of one (6 characters or more); a
+    description in nimctl's spelling or in any of NIM's (`vllm-fp16-tp2`, `vllm-bf16-tp1-pp1-27.0`,
+    `...-feat_lora`); a whole line of a listing of nimctl's or NIM's, in which an id counts before a
+    description.
 
     Raises:
-        InputError: nothing matches, or a prefix is ambiguous.
+        InputError: nothing matches, or several profiles do; names the candidates or the nearest.
     """
-    wanted = text.strip()
-    by_description = [p for p in manifest.profiles if p.description == wanted.lower()]
-    if not by_description:
-        stripped = _MEMORY_SUFFIX.sub("", wanted.lower())
-        by_description = [p for p in manifest.profiles if p.description == stripped]
-    if len(by_description) == 1:
-        return by_description[0]
-    match = _LISTING_LINE.match(wanted.lower())
-    prefix = match.group(1) if match else ""
-    by_id = [p for p in manifest.profiles if prefix and p.id.startswith(prefix)]
-    if len(by_id) == 1:
-        return by_id[0]
-    if by_id or by_description:
-        raise InputError(
-            f"{text!r} names {len(by_id or by_description)} profiles of {manifest.model}",
-            hint="give more digits of the id; `nimctl list-profiles MODEL` shows them",
-        )
-    raise InputError(
-        f"{manifest.model} has no profile {text!r}",
-        hint=f"`nimctl list-profiles MODEL` shows ids and descriptions "
+    wanted = text.strip().lower()
+    words = [word.strip(".-") for word in _WORD.findall(wanted)]
+    for found in (
+        [p for p in manifest.profiles if p.id.lower() == wanted],
+        [p for p in manifest.profiles if p.description == wanted],
+        [p for p in manifest.profiles if any(_names_id(word, p) for word in words)],
+        [p for p in manifest.profiles if _normalize(p.description) in map(_normalize, words)],
+    ):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(
+                f"{text.strip()!r} may be {len(found)} profiles of {manifest.model}: "
+                + _list_names([f"{p.id[:12]} ({p.description})" for p in found]),
+                hint="give more of the id",
+            )
+    raise _unknown_profile(manifest, text.strip(), words)
+
+
+def _names_id(word: str, profile: Profile | LeftOutProfile) -> bool:
+    """Whether a word is an id or a beginning of it that is long enough to be meant as one."""
+    identity = profile.id.lower()
+    return word == identity or (len(word) >= _SHORTEST_PREFIX and identity.startswith(word))
+
+
+@lru_cache(maxsize=4096)
+def _normalize(description: str) -> str:
+    """A description without what NIM's spellings differ in from version to version.
+
+    The memory at the end, `trtllm_buildable`, `feat_lora` for `lora`, `-lora` written twice, and
+    tensor parallelism without pipeline stages, as before NIM 1.3.
+    """
+    text = description.replace("feat_lora", "lora").replace("trtllm_buildable-", "")
+    text = _WIDTH_ALONE.sub(r"\1-pp1", _MEMORY_SUFFIX.sub("", text))
+    return text.replace("-lora-lora", "-lora")
+
+
+def _list_names(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _unknown_profile(manifest: Manifest, text: str, words: list[str]) -> InputError:
+    """Why nothing is found: it was left out, or there is no such name and these are the nearest."""
+    for one in manifest.left_out:
+        if any(_names_id(word, one) or word == one.description for word in words):
+            return InputError(f"profile {one.name} of {manifest.model} is left out: {one.reason}")
+    known = {name: p.description for p in manifest.profiles for name in (p.description, p.id[:12])}
+    alike = [near for word in words for near in get_close_matches(word, known, n=_MOST_NAMED)]
+    nearest = list(dict.fromkeys(known[name] for name in alike))
+    return InputError(
+        f"{manifest.model} has no profile {text!r}"
+        + (f"; nearest: {_list_names(nearest)}" if nearest else ""),
+        hint=f"`nimctl list-profiles {manifest.model}` shows ids and descriptions "
         f"(an id may be shortened to {_SHORTEST_PREFIX} digits)",
     )

@@ -19,9 +19,10 @@ from nimctl.catalog.nim_manifest import to_manifest
 from nimctl.catalog.nim_name import find_model_name
 from nimctl.catalog.nim_writer import write_nim_v2
 from nimctl.catalog.parse import parse_manifest
-from nimctl.core.manifest import Artifact, Manifest, PinnedFile, Profile, find_profile
+from nimctl.catalog.sheet import ManifestSheet, UnjudgedModel, UnjudgedModelError
+from nimctl.core.manifest import Artifact, Manifest, Part, PinnedFile, Profile, find_profile
 from nimctl.core.source import Digest, SourceUri
-from nimctl.errors import ManifestError
+from nimctl.errors import ManifestError, UnknownModelError
 
 NIM = Path(__file__).parent / "nim"
 MODEL = "acme/llama-8b"
@@ -36,6 +37,19 @@ def parse(text: str, model: str = MODEL) -> NimManifest:
 
 def read(name: str) -> NimManifest:
     return parse((NIM / name).read_text())
+
+
+def judge(nim: NimManifest, known: Manifest = KNOWN) -> Manifest:
+    sheet = to_manifest(nim, known)
+    assert isinstance(sheet, ManifestSheet)
+    return sheet.manifest
+
+
+def leave(nim: NimManifest, known: Manifest | None = KNOWN) -> UnjudgedModel:
+    """What is said of a manifest of which nothing can be judged."""
+    unjudged = to_manifest(nim, known)
+    assert isinstance(unjudged, UnjudgedModel)
+    return unjudged
 
 
 def faults_of(text: str, model: str = MODEL) -> list[str]:
@@ -137,20 +151,16 @@ def test_a_gpu_is_named_with_or_without_its_vendor(tag):
 
 
 def test_profiles_nimctl_can_judge_are_kept_under_nims_ids_and_the_others_are_said():
-    sheet = to_manifest(read("v2_llm.yaml"), KNOWN)
-    manifest = sheet.manifest
+    manifest = judge(read("v2_llm.yaml"))
     assert [(profile.id[:4], profile.description) for profile in manifest.profiles] == [
         ("9250", "vllm-bf16-tp1-pp1"),
         ("a361", "vllm-bf16-tp2-pp1-lora"),
         ("b472", "tensorrt_llm-bf16-tp8-pp2"),
+        ("c583", "tensorrt_llm-h100-bf16-tp2-pp1-throughput"),
         ("d694", "vllm-bf16-tp1-pp1"),
+        ("e7a5", "tensorrt_llm-a10g-bf16-tp1-pp1"),
     ]
-    assert [str(one).removeprefix("nim.yaml:") for one in sheet.skipped] == [
-        "38: profile c583bda7be7d (tensorrt_llm-h100-bf16-tp2-pp1-throughput) is left out: its "
-        "files come from 2 places (ngc://nim/acme/llama-8b:h100x2-throughput-bf16-k3j2h1, "
-        "ngc://nim/acme/llama-8b:hf-1a2b3c4), and nimctl brings weights from one",
-        "65: profile e7a5dfc9d09f (tensorrt_llm-a10g-bf16-tp1-pp1) is left out: it was built for "
-        "A10G, and no tag says the PCI id of that GPU",
+    assert [str(one).removeprefix("nim.yaml:") for one in manifest.left_out] == [
         "67: profile f8b6e0dae1a0 (sglang-bf16-tp4-pp1-balanced) is left out: nimctl has no "
         "engine sglang",
         "69: profile 09c7f1ebf2b1 (vllm) is left out: its tags name no precision",
@@ -163,7 +173,7 @@ def test_profiles_nimctl_can_judge_are_kept_under_nims_ids_and_the_others_are_sa
 
 
 def test_weights_come_from_nims_files_and_their_bytes_from_what_is_known():
-    manifest = to_manifest(read("v2_llm.yaml"), KNOWN).manifest
+    manifest = judge(read("v2_llm.yaml"))
     artifact = find_profile(manifest, "92508a748b4a").artifact
     assert str(artifact.source) == "ngc://nim/acme/llama-8b:hf-1a2b3c4"
     assert artifact.include == ("LICENSE", "config.json", "model-00001-of-00001.safetensors")
@@ -175,14 +185,14 @@ def test_weights_come_from_nims_files_and_their_bytes_from_what_is_known():
 
 
 def test_a_profile_that_names_no_files_takes_the_known_weights_of_its_engine():
-    manifest = to_manifest(read("v2_llm.yaml"), KNOWN).manifest
+    manifest = judge(read("v2_llm.yaml"))
     buildable = find_profile(manifest, "b472ac96ad6c")
     assert str(buildable.artifact.source) == "hf://acme/llama-8b:main"
 
 
 def test_ngc_wants_a_key_and_other_places_what_is_known_of_them():
     gates = [
-        to_manifest(read(name), known).manifest.profiles[0].artifact.gated
+        judge(read(name), known).profiles[0].artifact.gated
         for name, known in (
             ("v2_llm.yaml", KNOWN),
             ("v2_runtime.yaml", KNOWN),
@@ -193,8 +203,9 @@ def test_ngc_wants_a_key_and_other_places_what_is_known_of_them():
 
 
 def test_sixteen_bits_are_sixteen_bits():
-    manifest = to_manifest(read("v1_llm.yaml"), KNOWN).manifest
+    manifest = judge(read("v1_llm.yaml"))
     assert [profile.description for profile in manifest.profiles] == [
+        "tensorrt_llm-a100-fp16-tp2-pp1-latency",
         "vllm-fp16-tp2-pp1-lora",
         "vllm-fp16-tp1-pp1",
     ]
@@ -216,7 +227,7 @@ profiles:
 def test_an_engine_built_before_is_of_its_own_format_and_sizes_weigh_it():
     path = "trtllm_engine/rank0.engine"
     nim = parse(ONE.format(path=path, uri=f"ngc://nim/acme/x:1?file={path}"))
-    (profile,) = to_manifest(nim, KNOWN).manifest.profiles
+    (profile,) = judge(nim).profiles
     assert profile.engine == "tensorrt_llm"
     assert profile.artifact.format == "tensorrt_engine"
     assert (profile.artifact.weight_bytes, profile.artifact.download_bytes) == (500, 520)
@@ -224,7 +235,7 @@ def test_an_engine_built_before_is_of_its_own_format_and_sizes_weigh_it():
 
 def test_sizes_say_what_there_is_to_download_where_the_weights_are_known():
     text = ONE.format(path="w.safetensors", uri="ngc://nim/acme/x:1?file=w.safetensors")
-    (profile,) = to_manifest(parse(text.replace("fp4", "bf16")), KNOWN).manifest.profiles
+    (profile,) = judge(parse(text.replace("fp4", "bf16"))).profiles
     assert profile.artifact.weight_bytes == 16_060_522_496
     assert profile.artifact.download_bytes == 520
 
@@ -232,35 +243,102 @@ def test_sizes_say_what_there_is_to_download_where_the_weights_are_known():
 @pytest.mark.parametrize(
     ("path", "uri", "reason"),
     [
-        ("a/w.bin", "ngc://nim/acme/x:1?file=w.bin", "w.bin has to lie at a/w.bin, and nimctl"),
+        ("w.bin", "ngc://nim/acme/x:1?file=v.bin", "v.bin has to lie at w.bin, and nimctl"),
         ("w.bin", "ngc://nim/acme/x:1", "the address of w.bin names no file"),
-        ("w.bin", "ngc://nim/acme/x:2?file=w.bin", "its files come from 2 places"),
+        ("a/w.gguf", "ngc://nim/acme/x:1?file=w.gguf", "its GGUF file has to lie in another fol"),
     ],
 )
 def test_files_that_nimctl_could_not_bring_as_they_shall_lie_are_not_promised(path, uri, reason):
-    with pytest.raises(ManifestError, match=reason):
-        to_manifest(parse(ONE.format(path=path, uri=uri)), KNOWN)
+    assert reason in leave(parse(ONE.format(path=path, uri=uri))).reason
 
 
-def test_one_file_alone_keeps_its_path_too():
+@pytest.mark.parametrize(("path", "folder"), [("w.bin", ""), ("a/b/w.bin", "a/b")])
+def test_files_of_several_places_each_go_to_their_folder(path, folder):
+    nim = parse(ONE.format(path=path, uri="ngc://nim/acme/y:2?file=w.bin"))
+    (profile,) = judge(nim).profiles
+    first, second = (SourceUri(scheme="ngc", location=f"nim/acme/{n}", revision=r)
+                     for n, r in (("y", "2"), ("x", "1")))  # fmt: skip
+    assert profile.artifact.parts == (
+        Part(source=first, include=("w.bin",), folder=folder),
+        Part(source=second, include=("config.json",)),
+    )
+    assert (profile.artifact.include, profile.artifact.files) == ((), ())
+
+
+def test_one_file_alone_goes_to_its_folder_too():
     lines = ONE.format(path="a/w.bin", uri="ngc://nim/acme/x:1?file=w.bin").splitlines()
-    with pytest.raises(ManifestError, match=r"w\.bin has to lie at a/w\.bin"):
-        to_manifest(parse("\n".join(lines[:-1])), KNOWN)
+    (profile,) = judge(parse("\n".join(lines[:-1]))).profiles
+    assert [part.folder for part in profile.artifact.places] == ["a"]
 
 
-def test_a_manifest_of_another_kind_of_model_is_refused_with_every_reason():
-    with pytest.raises(ManifestError) as caught:
-        to_manifest(read("v1_other.yaml"), KNOWN)
-    assert caught.value.message.splitlines() == [
+def test_two_files_cannot_lie_at_one_path():
+    component = "    - {src: {repo_id: nim/acme/x, files: [!name a]}}\n"
+    text = "aa:\n  tags: {llm_engine: vllm, precision: bf16}\n  workspace:\n    components:\n"
+    assert "two of its files have to lie at one path" in leave(parse(text + 2 * component)).reason
+
+
+class TestEnginesBuiltBefore:
+    def test_engine_and_tokenizer_come_from_their_own_places(self):
+        for name, engine_files in (
+            ("v1_llm.yaml", {"LICENSE.txt", "checksums.blake3", "config.json", "rank0.engine",
+                             "rank1.engine"}),
+            ("v2_llm.yaml", {"rank0.engine"}),
+        ):  # fmt: skip
+            artifact = next(
+                p.artifact for p in judge(read(name)).profiles if p.gpu in ("A100", "H100")
+            )
+            folders = {part.folder: part for part in artifact.parts}
+            assert set(folders) == {"", "trtllm_engine"}
+            assert artifact.source == folders["trtllm_engine"].source
+            assert set(folders["trtllm_engine"].include) == engine_files
+            assert artifact.format == "tensorrt_engine"
+            assert artifact.weight_bytes == 16_060_522_496
+            assert artifact.gated
+
+    @pytest.mark.parametrize(
+        ("gpu", "device"),
+        [("A10G", "2237:10de"), ("h100", "2330:10de"), ("A100_PCIE_40GB", None), ("X1", None)],
+    )
+    def test_a_gpu_that_is_only_named_is_known_where_the_name_leaves_no_doubt(self, gpu, device):
+        text = f"schema_version: 2\nprofiles: [{{id: a, tags: {{gpu: {gpu}, precision: bf16, "
+        nim = parse(text + "llm_engine: tensorrt_llm}}]\n")
+        if device is None:
+            assert "of which no tag says the PCI id" in leave(nim).reason
+        else:
+            assert [profile.gpu_device for profile in judge(nim).profiles] == [device]
+
+    def test_nims_own_figure_stands_for_weights_nobody_knows(self):
+        text = ONE.format(
+            path="trtllm_engine/rank0.engine", uri="ngc://nim/acme/y:2?file=rank0.engine"
+        )
+        text = text.replace(", size: 500", "").replace(
+            "tp: '1'", "tp: '2', min_vram_per_device_gb: 9.5"
+        )
+        (profile,) = judge(parse(text)).profiles
+        assert profile.artifact.weight_bytes == 19 * 2**30
+
+
+def test_a_manifest_of_another_kind_of_model_is_left_with_every_reason():
+    unjudged = leave(read("v1_other.yaml"))
+    assert [str(one) for one in unjudged.left_out] == [
         "nim.yaml:1: profile 703e82526928 (onnx-fp16) is left out: nimctl has no engine onnx",
         "nim.yaml:6: profile 814f93637a39 (tensorrt-fp16) is left out: nimctl has no engine "
         "tensorrt",
     ]
+    assert unjudged.reason == (
+        "none of its 2 profiles can be used: nimctl has no engine onnx; nimctl has no engine "
+        "tensorrt"
+    )
 
 
-def test_without_a_known_shape_there_is_no_manifest():
-    with pytest.raises(ManifestError, match=r"nim\.yaml:1: the shape of acme/llama-8b is not"):
-        to_manifest(read("v2_llm.yaml"), None)
+def test_without_a_known_shape_the_place_of_its_config_is_told():
+    unjudged = leave(read("v2_llm.yaml"), None)
+    assert "attention shape is not known" in unjudged.reason
+    assert [str(place) for place in unjudged.places][:2] == [
+        "ngc://nim/acme/llama-8b:hf-1a2b3c4",
+        "ngc://nim/acme/llama-8b-dgx-spark:hf-5d6e7f8",
+    ]
+    assert len(unjudged.left_out) == len(read("v2_llm.yaml").profiles)
 
 
 # Faults
@@ -484,9 +562,7 @@ def manifests(draw) -> Manifest:
 @given(manifest=manifests(), extras=st.booleans())
 def test_what_is_written_is_read_back_to_the_same_profiles(manifest, extras):
     text = write_nim_v2(manifest, extras=extras)
-    sheet = to_manifest(parse(text), manifest)
-    assert sheet.manifest == replace(manifest, origin="nim.yaml")
-    assert sheet.skipped == ()
+    assert judge(parse(text), manifest) == replace(manifest, origin="nim.yaml")
 
 
 @given(manifest=manifests())
@@ -496,8 +572,8 @@ def test_the_text_alone_carries_engines_widths_files_and_digests(manifest):
     manifest = replace(manifest, profiles=tuple(pinned))
     if not pinned:
         return
-    sheet = to_manifest(parse(write_nim_v2(manifest)), replace(KNOWN, profiles=()))
-    assert [drop_weights(profile) for profile in sheet.manifest.profiles] == [
+    read_back = judge(parse(write_nim_v2(manifest)), replace(KNOWN, profiles=()))
+    assert [drop_weights(profile) for profile in read_back.profiles] == [
         drop_weights(profile) for profile in pinned
     ]
 
@@ -529,7 +605,7 @@ def test_a_web_address_is_that_of_its_file():
     written = replace(KNOWN, profiles=(replace(KNOWN.profiles[-1], artifact=artifact),))
     text = write_nim_v2(written)
     assert "uri: https://models.example/x.gguf\n" in text
-    (read_back,) = to_manifest(parse(text), replace(KNOWN, profiles=())).manifest.profiles
+    (read_back,) = judge(parse(text), replace(KNOWN, profiles=())).profiles
     assert (read_back.artifact.source, read_back.artifact.files) == (source, (file,))
 
 
@@ -538,7 +614,7 @@ def test_every_shipped_manifest_survives(model):
     manifest = load_catalog().find(model)
     text = write_nim_v2(manifest)
     assert find_model_name(text) == model
-    assert to_manifest(parse(text, model), manifest).manifest.profiles == manifest.profiles
+    assert judge(parse(text, model), manifest).profiles == manifest.profiles
 
 
 # Folders of them
@@ -592,10 +668,8 @@ def test_a_nim_manifest_is_found_anywhere_and_overrides_where_it_says_so(
     assert manifest.origin == str(path)
     assert manifest.shape == KNOWN.shape
     assert manifest.profiles[0].id in path.read_text()
-    assert all(skipped.place.startswith(f"{path}:") for skipped in catalog.list_skipped(MODEL))
-    assert len(catalog.list_skipped(MODEL)) + len(manifest.profiles) == (
-        3 if name == "v1_llm.yaml" else 10
-    )
+    assert all(one.place.startswith(f"{path}:") for one in manifest.left_out)
+    assert len(manifest.left_out) + len(manifest.profiles) == (3 if name == "v1_llm.yaml" else 10)
 
 
 def test_a_place_names_the_model_where_the_text_does_not(shipped, tmp_path):
@@ -636,5 +710,22 @@ def test_a_model_of_unknown_shape_spoils_no_other(shipped, tmp_path):
     path.write_text((NIM / "v1_llm.yaml").read_text().replace("acme/llama-8b", "acme/new-1b"))
     catalog = load_catalog([path.parent], shipped=shipped)
     assert catalog.find(MODEL).shape == KNOWN.shape
-    with pytest.raises(ManifestError, match="the shape of acme/new-1b is not known"):
-        catalog.find("acme/new-1b")
+    assert [manifest.model for manifest in catalog.manifests()] == [MODEL]
+    assert [unjudged.model for unjudged in catalog.list_unjudged()] == ["acme/new-1b"]
+    for name in ("acme/new-1b", "New-1B"):
+        with pytest.raises(UnjudgedModelError, match="its attention shape is not known"):
+            catalog.find(name)
+    with pytest.raises(UnknownModelError, match="acme/new-1b"):
+        catalog.find("new-1c")
+
+
+def test_a_model_nothing_was_known_of_may_be_described_above(shipped, tmp_path):
+    for folder, text in (
+        ("nim", (NIM / "v1_llm.yaml").read_text().replace("acme/llama-8b", "acme/new-1b")),
+        ("own", MANIFEST.replace("acme/llama-8b\n", "acme/new-1b\noverrides: true\n")),
+    ):
+        path = tmp_path / folder / "acme" / "new-1b.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    catalog = load_catalog([tmp_path / "nim", tmp_path / "own"], shipped=shipped)
+    assert catalog.find("acme/new-1b").shape == KNOWN.shape
