@@ -13,6 +13,8 @@ from nimctl.catalog.bare_files import (
 from nimctl.catalog.bare_gguf import read_ggufs
 from nimctl.catalog.bare_offers import Published, list_profiles
 from nimctl.catalog.bare_safetensors import CONFIG, QUANTIZATION, read_checkpoint
+from nimctl.catalog.nim_name import name_place
+from nimctl.catalog.nim_reading import is_engine_file
 from nimctl.core.gguf_header import GgufHeader
 from nimctl.core.manifest import Manifest
 from nimctl.core.safetensors_header import (
@@ -26,6 +28,11 @@ from nimctl.errors import InputError
 _CARD = "README.md"
 TEXTS = (CONFIG, QUANTIZATION, INDEX, _CARD)
 """The small files to read of a listing, where it has them."""
+
+_OTHER_FORM_HINT = (
+    "look for the same model in .safetensors or .gguf files; "
+    "`nimctl list-profiles hf://ORG/NAME` judges them before anything is brought"
+)
 
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---", re.DOTALL)
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
@@ -53,12 +60,12 @@ class BareModel:
 
 def name_model(uri: SourceUri) -> tuple[str, str]:
     """The name (`publisher/name`, or `local/name`) and the title of a model by its address."""
-    *above, title = uri.location.rstrip("/").split("/")
-    publisher = above[-1] if above else ""
+    title = uri.location.rstrip("/").split("/")[-1]
     if uri.scheme == "file":
-        publisher = "local"
         title = re.sub(r"(?:-00001-of-\d{5})?\.gguf$", "", (uri.file or title).split("/")[-1])
-    return f"{_spell(publisher)}/{_spell(title)}", title
+        return f"local/{_spell(title)}", title
+    publisher, _, name = name_place(uri.scheme, uri.location.rstrip("/")).rpartition("/")
+    return f"{_spell(publisher)}/{_spell(name)}", title
 
 
 def _spell(text: str) -> str:
@@ -165,16 +172,40 @@ def _find_weights(listing: Listing, texts: Mapping[str, bytes]) -> tuple[RemoteF
 
 
 def _no_weights(listing: Listing) -> InputError:
-    if listing.uri.file is not None:
+    """Why nothing of a listing can be loaded, by what there is instead of weights."""
+    uri, paths = listing.uri, [file.path for file in listing.files]
+    if uri.file is not None:
         return InputError(
-            f"{listing.uri} names no whole model in GGUF files",
+            f"{uri} names no whole model in GGUF files",
             hint="name a .gguf file, of several parts the first, or leave ?file= away",
+        )
+    if any(path.startswith("adapter_model.") for path in paths):
+        return InputError(
+            f"{uri} holds an adapter for another model and no model of its own",
+            hint="name the model it was made for, and with --lora a folder that holds the adapter",
+        )
+    engine = next(filter(is_engine_file, paths), None)
+    if engine is not None:
+        return InputError(
+            f"{uri} holds an engine that TensorRT-LLM built before ({engine}), which only the "
+            "version and the GPU it was built with can load",
+            hint="name a place that holds the published weights as .safetensors files",
+        )
+    ggufs = [path for path in paths if path.endswith(".gguf")]
+    if ggufs:
+        return InputError(
+            f"{uri} holds GGUF files, but no whole model among them ({ggufs[0]})",
+            hint="a model of several parts needs all of them; to use one file as it is, name it "
+            "with ?file=",
         )
     pickles = find_pickles(listing)
     if pickles:
         return InputError(
-            f"{listing.uri} holds its weights only as pickles ({pickles[0]}), which can run any "
+            f"{uri} holds its weights only as pickles ({pickles[0]}), which can run any "
             "code when they are opened; nimctl does not load them",
-            hint="look for the same model in .safetensors or .gguf files",
+            hint=_OTHER_FORM_HINT,
         )
-    return InputError(f"{listing.uri} holds no .safetensors and no .gguf files")
+    return InputError(
+        f"{uri} holds no .safetensors and no .gguf files among its {len(paths)}",
+        hint=_OTHER_FORM_HINT,
+    )

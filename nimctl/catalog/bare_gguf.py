@@ -33,7 +33,7 @@ def read_ggufs(
         precision = files.precision or (_join_headers(files, headers).precision if known else None)
         if precision is None or precision in offers:
             why = "its precision is unknown" if precision is None else f"as {precision} is there"
-            notes.append(f"{path} is left out, {why}")
+            notes.append(f"{path} is left out, {why}; named by itself it is used")
             continue
         if len(files.parts) > 1 and not _can_open_parts(listing, files):
             notes.append(f"{path} is left out, as its parts have no digests to be kept together by")
@@ -79,7 +79,8 @@ def _read_shape(listing: Listing, header: GgufHeader) -> Shape:
         return read_gguf_shape(header)
     except UnknownArchitectureError as error:
         raise InputError(
-            f"{listing.uri} cannot be judged: {error}", hint=OWN_MANIFEST_HINT
+            f"{listing.uri} cannot be judged: {error}, so memory cannot be predicted",
+            hint=OWN_MANIFEST_HINT,
         ) from error
     except ConfigError as error:
         raise InputError(f"the header of {listing.uri} cannot be used: {error}") from error

@@ -22,6 +22,11 @@ OWN_MANIFEST_HINT = (
     "describe the model in a manifest of your own and name its folder with --manifest-dir"
 )
 
+OTHER_SHAPE_HINT = (
+    "nimctl would still try a conversion to GGUF, which says its shape itself "
+    "(`nimctl list-profiles hf://ORG/NAME-GGUF`); or {OWN_MANIFEST_HINT}"
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Offer:
@@ -57,6 +62,7 @@ def make_artifact(
     weights: tuple[RemoteFile, ...],
     companions: tuple[RemoteFile, ...] = (),
     file: str | None = None,
+    kv_precision: str | None = None,
     weight_bytes: int,
 ) -> Artifact:
     """Weights and what belongs to them, at the listing's revision.
@@ -80,6 +86,7 @@ def make_artifact(
         format=weight_format,
         include=tuple(escape(one.path) for one in files) if len(files) > 1 else (),
         files=tuple(_pin(weights)),
+        kv_precision=kv_precision,
         weight_bytes=weight_bytes,
         download_bytes=sum(one.size_bytes or 0 for one in files),
     )

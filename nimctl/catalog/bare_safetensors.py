@@ -4,7 +4,13 @@ import json
 from collections.abc import Iterator, Mapping
 
 from nimctl.catalog.bare_files import find_companions
-from nimctl.catalog.bare_offers import OWN_MANIFEST_HINT, Offer, Published, make_artifact
+from nimctl.catalog.bare_offers import (
+    OTHER_SHAPE_HINT,
+    OWN_MANIFEST_HINT,
+    Offer,
+    Published,
+    make_artifact,
+)
 from nimctl.core.config_numbers import ConfigError, UnknownArchitectureError
 from nimctl.core.declared_precision import read_precision
 from nimctl.core.manifest import Artifact, Goal, KvLayers, ModelKind, Shape
@@ -39,7 +45,11 @@ def read_checkpoint(
     """
     config = _parse_json(listing, texts, CONFIG)
     if config is None:
-        raise InputError(f"{listing.uri} has weights but no {CONFIG}, so its shape is unknown")
+        raise InputError(
+            f"{listing.uri} has weights but no {CONFIG}, so its shape is unknown and memory cannot "
+            "be predicted",
+            hint=OTHER_SHAPE_HINT,
+        )
     quantization = _parse_json(listing, texts, QUANTIZATION)
     summary = _summarize(config, quantization, [headers[file.path] for file in weights])
     published = _read_config(listing, config, quantization, summary)
@@ -58,6 +68,7 @@ def read_checkpoint(
         weight_format="safetensors",
         weights=weights,
         companions=find_companions(listing),
+        kv_precision=published.kv_precision,
         weight_bytes=_count_loaded_bytes(summary, precision),
     )
     offers = tuple(_list_offers(published.shape, kind, precision, artifact))
@@ -91,9 +102,10 @@ def _read_config(
             config, parameters=summary.parameters, quantization=quantization
         )
     except UnknownArchitectureError as error:
-        raise InputError(f"{listing.uri} cannot be judged: {error}", hint=OWN_MANIFEST_HINT) from (
-            error
-        )
+        raise InputError(
+            f"{listing.uri} cannot be judged: {error}, so memory cannot be predicted",
+            hint=OTHER_SHAPE_HINT,
+        ) from error
     except ConfigError as error:
         raise InputError(f"{CONFIG} of {listing.uri} cannot be used: {error}") from error
 

@@ -93,7 +93,8 @@ class Catalog:
         raise UnknownModelError(
             f"the catalogue has no model {name!r}"
             + (f"; nearest: {', '.join(nearest)}" if nearest else ""),
-            hint="`nimctl list-profiles` shows all models",
+            hint="`nimctl list-profiles` shows all models"
+            + (f"; hf://{name.strip()} names one of Hugging Face" if name.count("/") == 1 else ""),
         )
 
     def _judge(self, model: str) -> Manifest:

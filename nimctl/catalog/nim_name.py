@@ -29,13 +29,13 @@ def find_model_name(text: str) -> str | None:
     key = (_TOP_MODEL_KEY if _SCHEMA_2.search(text) else _MODEL_KEY).search(text)
     if key:
         return _as_name(key.group(1))
-    places = Counter(_name_place(*match.groups()) for match in _PLACE.finditer(text))
+    places = Counter(name_place(*match.groups()) for match in _PLACE.finditer(text))
     first, *others = [*places.most_common(2), (None, 0)]
     return _as_name(first[0]) if first[0] and first[1] > others[0][1] else None
 
 
-def _name_place(scheme: str, location: str) -> str:
-    """`org/team/model` or `org/model` as `publisher/name`; NGC once wrote 3.1 as 3_1."""
+def name_place(scheme: str, location: str) -> str:
+    """The model of `org/team/model` or `org/model` as `publisher/name`; NGC wrote 3.1 as 3_1."""
     parts = location.split("/")
     name = "/".join(parts[1:3] if len(parts) > 2 else parts)
     return _DOT_OF_A_VERSION.sub(".", name) if scheme == "ngc" else name

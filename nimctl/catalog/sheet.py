@@ -43,14 +43,6 @@ class UnjudgedModel:
         """`publisher/name`."""
         return self.nim.model
 
-    @property
-    def hint(self) -> str:
-        """What makes it known for good."""
-        return (
-            f"describe {self.model} in a nimctl manifest of an earlier folder, and say "
-            "`overrides: true` in NIM's"
-        )
-
 
 class UnjudgedModelError(ManifestError):
     """A model was named that cannot be judged by its manifest alone.
@@ -59,6 +51,11 @@ class UnjudgedModelError(ManifestError):
         unjudged: What is known of it.
     """
 
-    def __init__(self, unjudged: UnjudgedModel) -> None:
-        super().__init__(f"{unjudged.model}: {unjudged.reason}", hint=unjudged.hint)
+    def __init__(self, unjudged: UnjudgedModel, *, hint: str | None = None) -> None:
+        own_words = (
+            f"describe {unjudged.model} in a nimctl manifest of an earlier folder, and say "
+            "`overrides: true` in NIM's"
+        )
+        hint = f"{hint}; or {own_words}" if hint else own_words
+        super().__init__(f"{unjudged.model}: {unjudged.reason}", hint=hint)
         self.unjudged = unjudged

@@ -201,7 +201,7 @@ class TestGguf:
         assert "toy-Q8_0-00001-of-00002.gguf is left out" in model.notes[0]
 
     def test_a_part_alone_is_no_model(self):
-        with pytest.raises(InputError, match=r"no \.safetensors and no \.gguf"):
+        with pytest.raises(InputError, match="no whole model among them"):
             make({"toy-Q8_0-00001-of-00002.gguf": gguf_head(split=(0, 2))}, {})
 
     def test_one_profile_for_each_precision(self):
@@ -240,6 +240,9 @@ class TestRefusals:
         [
             ({}, CONFIG, ("pytorch_model.bin",), "only as pickles"),
             ({}, {}, ("notes.txt",), "no .safetensors and no .gguf"),
+            ({}, CONFIG, ("adapter_model.safetensors",), "an adapter for another model"),
+            ({}, CONFIG, ("rank0.engine",), "an engine that TensorRT-LLM built before"),
+            ({}, {}, ("mmproj-toy-f16.gguf",), "no whole model among them"),
             (ONE_FILE, {}, (), "no config.json"),
             (ONE_FILE, {"config.json": b"[]"}, (), "not a JSON object"),
             (ONE_FILE, {"config.json": b"{" * 99_999}, (), "not JSON"),
@@ -276,6 +279,8 @@ class TestRefusals:
     [
         ("hf://HuggingFaceTB/SmolLM2-135M", "huggingfacetb/smollm2-135m"),
         ("ngc://nim/meta/llama-3.1-8b:1.0", "meta/llama-3.1-8b"),
+        ("ngc://nim/meta/llama-3_1-8b:1.0", "meta/llama-3.1-8b"),
+        ("ngc://nvidia/some_1b", "nvidia/some_1b"),
         ("/home/me/My Model", "local/my-model"),
         ("file:///home/me?file=Toy.Q4_1.gguf", "local/toy.q4_1"),
         ("file:///home/me?file=a/toy-00001-of-00003.gguf", "local/toy"),
