@@ -177,6 +177,7 @@ class ArtifactEntry(Strict):
     include: list[Text] = []
     files: list[FileEntry] = []
     gated: bool | None = None
+    kv_precision: Precision | None = None
     weight_bytes: PositiveInt
     download_bytes: PositiveInt | None = None
 

@@ -127,6 +127,7 @@ def _make_artifact(name: str, entry: ArtifactEntry, *, model_gated: bool) -> Art
             for file in entry.files
         ),
         gated=model_gated if entry.gated is None else entry.gated,
+        kv_precision=entry.kv_precision,
         weight_bytes=entry.weight_bytes,
         download_bytes=entry.download_bytes or sum(file.size_bytes for file in entry.files),
     )

@@ -137,6 +137,8 @@ class Artifact:
         include: Patterns of the paths to bring; empty brings what is pinned, or all.
         files: Files fixed by digest.
         gated: Whether its publisher wants a login and an accepted licence.
+        kv_precision: What its publisher declares for keys and values, e.g. `fp8`, which engines
+            follow unless told otherwise; None leaves them as the engine keeps them.
         weight_bytes: Bytes of all tensors, as they lie in memory.
         download_bytes: Bytes to bring.
         parts: All its files by place, where an engine needs those of several places, or wants
@@ -150,6 +152,7 @@ class Artifact:
     include: tuple[str, ...] = ()
     files: tuple[PinnedFile, ...] = ()
     gated: bool = False
+    kv_precision: str | None = None
     weight_bytes: int
     download_bytes: int
     parts: tuple[Part, ...] = ()
