@@ -148,12 +148,16 @@ class Layout:
         sync_folder(path.parent)
 
     def free_bytes(self) -> int:
-        """What a user may still write on the disk of the cache, in bytes."""
+        """What a user may still write on the disk of the cache, in bytes; 0 where unknown."""
+        return self.known_free_bytes() or 0
+
+    def known_free_bytes(self) -> int | None:
+        """The same; None on a file system that does not say how large it is."""
         folder = self.root.absolute()
         while not folder.exists():
             folder = folder.parent
         facts = os.statvfs(folder)
-        return facts.f_bavail * facts.f_frsize
+        return facts.f_bavail * facts.f_frsize if facts.f_blocks else None
 
 
 def sync_folder(folder: Path) -> None:

@@ -36,6 +36,16 @@ class Cache:
         """Where sources may put temporary files, on the same disk."""
         return self._layout.scratch
 
+    def room_bytes(self) -> int | None:
+        """What a fetch may at most take: free disk, and what cut-off transfers hold of it.
+
+        None on a file system that does not say how large it is.
+        """
+        with disk_failures_in_words(self.root):
+            free_bytes = self._layout.known_free_bytes()
+            held_bytes = _bytes_below(self._layout.partial)
+        return None if free_bytes is None else free_bytes + held_bytes
+
     def find(self, request: FetchRequest) -> CacheEntry | None:
         """The complete entry for `request`, without asking anybody; None where something is
         missing or cut."""

@@ -40,7 +40,7 @@ def choose(manifest: Manifest, machine: Machine, settings: Settings, wish: Wish)
     Raises:
         NothingFitsError: none can.
     """
-    selection = judge(manifest, machine, wish)
+    selection = judge(manifest, machine, wish, settings)
     verdict = require_choice(selection)
     if verdict.plan is None:
         raise AssertionError("a chosen verdict has a plan")
@@ -90,6 +90,15 @@ def explain_choice(selection: Selection) -> str:
     return f"before {other.profile.description}: {decided_by(chosen, other).sentence}"
 
 
+def _describe_passed_over(selection: Selection) -> tuple[tuple[str, str], ...]:
+    """The profile that would run if its files could be brought, and what keeps them away."""
+    better = selection.passed_over
+    if better is None:
+        return ()
+    reason = "; ".join(f"{finding.message}: {finding.hint}" for finding in better.findings)
+    return (("better", f"{better.profile.description}, but {reason}"),)
+
+
 def choice_document(choice: Choice, engine_args: tuple[str, ...] = ()) -> dict[str, Any]:
     """A choice as JSON."""
     launch = preview_launch(choice, engine_args)
@@ -124,7 +133,7 @@ def print_choice(choice: Choice, engine_args: tuple[str, ...] = ()) -> None:
         ("speed", format_speed(choice.verdict.speed)),
         ("why", explain_choice(choice.selection)),
     )
-    for label, text in rows:
+    for label, text in (*rows, *_describe_passed_over(choice.selection)):
         print_wrapped(f"  {label}", text, indent=12)
     print_line()
     print_budget(plan)

@@ -127,6 +127,7 @@ def selection_document(selection: Selection) -> dict[str, Any]:
             "decided_by": (
                 {"field": decision.field, "reason": decision.sentence} if decision else None
             ),
+            "passed_over": selection.passed_over.profile.id if selection.passed_over else None,
             "profiles": [verdict_document(v, selection) for v in selection.verdicts],
         }
     )

@@ -42,7 +42,9 @@ def download(
     manifest = facts.find_model(facts.open_catalog(settings), settings, model)
     machine = facts.read_machine(settings, hardware)
     wish = facts.make_wish(settings, None)
-    artifacts = fetching.choose_artifacts(manifest, machine, wish, all_profiles=all_profiles)
+    artifacts = fetching.choose_artifacts(
+        manifest, machine, wish, settings, all_profiles=all_profiles
+    )
     if dry_run:
         fetching.print_fetch_plans(artifacts, settings, json=json)
     else:

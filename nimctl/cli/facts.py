@@ -1,15 +1,18 @@
 """What a command must know before it can decide: settings, machine, engines, and the wish."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nimctl.catalog import Catalog, load_catalog
+from nimctl.cli.supplying import read_supplies
 from nimctl.cli.terminal import print_note
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import Hardware
 from nimctl.core.manifest import Manifest, Profile, Shape
 from nimctl.core.selection import select
 from nimctl.core.speed import SpeedFigure, Traffic
+from nimctl.core.supply import Supply
 from nimctl.core.verdict import Selection
 from nimctl.core.wish import Wish
 from nimctl.engines import TRAITS
@@ -193,8 +196,29 @@ def _parse_gpus(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def judge(manifest: Manifest, machine: Machine, wish: Wish) -> Selection:
+def judge(manifest: Manifest, machine: Machine, wish: Wish, settings: Settings) -> Selection:
     """Every profile of the model judged for this machine and wish."""
+    return judge_all((manifest,), machine, wish, settings)[0]
+
+
+def judge_all(
+    manifests: tuple[Manifest, ...], machine: Machine, wish: Wish, settings: Settings
+) -> tuple[Selection, ...]:
+    """Every profile of every model judged for this machine and wish.
+
+    Of another machine nothing is known of its disk, and of who is logged in there.
+    """
+    if machine.source is None:
+        supplies: Iterable[Supply | None] = read_supplies(manifests, settings)
+    else:
+        supplies = [None] * len(manifests)
+    return tuple(
+        _judge(manifest, machine, wish, supply)
+        for manifest, supply in zip(manifests, supplies, strict=True)
+    )
+
+
+def _judge(manifest: Manifest, machine: Machine, wish: Wish, supply: Supply | None) -> Selection:
     return select(
         manifest,
         machine.hardware,
@@ -202,6 +226,7 @@ def judge(manifest: Manifest, machine: Machine, wish: Wish) -> Selection:
         engines=TRAITS,
         installed=machine.engines,
         forecast=forecast,
+        supply=supply,
     )
 
 

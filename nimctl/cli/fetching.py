@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nimctl.cache import Cache, CacheEntry, FetchPlan, FetchRequest, PlannedFile
+from nimctl.cache import Cache, CacheEntry, FetchPlan, PlannedFile
 from nimctl.cli.facts import Machine, judge
 from nimctl.cli.progress import show_progress
+from nimctl.cli.supplying import is_in_place, read_hub_login, request_files
 from nimctl.cli.terminal import bold, print_json, print_line
 from nimctl.core.manifest import Artifact, Manifest
 from nimctl.core.selection import require_choice
@@ -21,7 +22,12 @@ from nimctl.sources import SourceAccess, open_source
 
 
 def choose_artifacts(
-    manifest: Manifest, machine: Machine, wish: Wish, *, all_profiles: bool
+    manifest: Manifest,
+    machine: Machine,
+    wish: Wish,
+    settings: Settings,
+    *,
+    all_profiles: bool,
 ) -> tuple[Artifact, ...]:
     """The weights of the profile that would run; of every profile with `all_profiles`.
 
@@ -33,7 +39,7 @@ def choose_artifacts(
     if all_profiles:
         by_name = {profile.artifact.name: profile.artifact for profile in manifest.profiles}
         return tuple(by_name.values())
-    selection = judge(manifest, machine, wish)
+    selection = judge(manifest, machine, wish, settings)
     if wish.profile:
         named = min(selection.verdicts, key=lambda verdict: verdict.rank)
         return (named.profile.artifact,)
@@ -48,24 +54,13 @@ def fetch_artifact(artifact: Artifact, settings: Settings) -> CacheEntry:
     Raises:
         FetchError: it cannot be had.
     """
-    if _is_in_place(artifact):
+    if is_in_place(artifact):
         return CacheEntry(
             uri=artifact.source, revision="local", path=Path(artifact.source.location), files=()
         )
     cache, request = Cache(settings.cache_dir), request_files(artifact)
     with opened_source(artifact.source, settings) as source, show_progress() as on_progress:
         return cache.fetch(request, source, on_progress, offline=settings.offline)
-
-
-def request_files(artifact: Artifact) -> FetchRequest:
-    """What the cache is asked for."""
-    return FetchRequest(uri=artifact.source, include=artifact.include, pinned=artifact.files)
-
-
-def _is_in_place(artifact: Artifact) -> bool:
-    """Whether the weights are a folder of this machine that needs no check: it is not copied."""
-    source = artifact.source
-    return source.scheme == "file" and not artifact.files and Path(source.location).is_dir()
 
 
 @contextlib.contextmanager
@@ -122,7 +117,7 @@ def print_fetch_plans(artifacts: tuple[Artifact, ...], settings: Settings, *, js
     """
     plans = []
     for artifact in artifacts:
-        if _is_in_place(artifact):
+        if is_in_place(artifact):
             plans.append(_plan_in_place(artifact))
             continue
         with opened_source(artifact.source, settings) as source:
@@ -183,7 +178,7 @@ def _describe_kept(file: PlannedFile) -> str:
 
 def find_weights_dir(artifact: Artifact, settings: Settings) -> Path:
     """Where the files of an artifact are, or will be once they are fetched."""
-    if _is_in_place(artifact):
+    if is_in_place(artifact):
         return Path(artifact.source.location)
     cache, request = Cache(settings.cache_dir), request_files(artifact)
     entry = cache.find(request)
@@ -193,14 +188,7 @@ def find_weights_dir(artifact: Artifact, settings: Settings) -> Path:
 def describe_files(artifact: Artifact, settings: Settings) -> str:
     """Where the files of an artifact come from, and whether they are here."""
     size = format_file_bytes(artifact.download_bytes)
-    if _is_in_place(artifact):
+    if is_in_place(artifact):
         return f"{artifact.source} ({size}, used where it lies)"
     here = Cache(settings.cache_dir).find(request_files(artifact)) is not None
     return f"{artifact.source} ({size}, {'in the cache' if here else 'to download'})"
-
-
-def read_hub_login() -> str | None:
-    """The token that `hf auth login` keeps."""
-    from huggingface_hub import get_token
-
-    return get_token()

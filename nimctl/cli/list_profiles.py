@@ -40,7 +40,8 @@ def list_profiles(
     manifests = (facts.find_model(catalog, settings, model),) if model else catalog.manifests()
     machine = facts.read_machine(settings, hardware)
     wish = facts.make_wish(settings, gpus)
-    judged = tuple((manifest, facts.judge(manifest, machine, wish)) for manifest in manifests)
+    selections = facts.judge_all(manifests, machine, wish, settings)
+    judged = tuple(zip(manifests, selections, strict=True))
     if json:
         print_json(documents.listing_document(machine, judged, one_model=model is not None))
         return

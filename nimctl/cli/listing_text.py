@@ -15,7 +15,7 @@ from nimctl.core.verdict import Finding, Fit, Rank, Selection, Verdict, decided_
 ID_DIGITS = 12
 """How much of an id is shown; any unique beginning of an id is accepted."""
 
-_GROUPS = (Fit.RUNNABLE, Fit.LOW_MEMORY, Fit.INCOMPATIBLE)
+_GROUPS = (Fit.RUNNABLE, Fit.OUT_OF_REACH, Fit.LOW_MEMORY, Fit.INCOMPATIBLE)
 
 
 def print_system(machine: Machine) -> None:
@@ -30,13 +30,15 @@ def print_system(machine: Machine) -> None:
 
 
 def print_groups(manifest: Manifest, selection: Selection) -> None:
-    """Every profile in NIM's three groups, each with its reason."""
+    """Every profile in NIM's three groups and the one of files out of reach, with its reason."""
     print_line(bold(f"MODEL PROFILES of {manifest.model}"))
     print_wrapped("", _describe_model(manifest), indent=2)
     listed = [v for v in selection.verdicts if not _is_narrowed_out(v)]
     width = max((len(v.profile.description) for v in listed), default=0)
     for fit in _GROUPS:
         group = [v for v in listed if v.fit_on_machine is fit]
+        if fit is Fit.OUT_OF_REACH and not group:
+            continue  # NIM's listing has no such group
         plain = [v for v in group if not _waits_for_lora(v)]
         with_lora = [v for v in group if _waits_for_lora(v)]
         print_line(f"- {fit.title}:" + ("" if group else " <None>"))
@@ -87,7 +89,10 @@ def _print_verdict(verdict: Verdict, selection: Selection, width: int, *, indent
     profile = verdict.profile
     head = f"{mark} {profile.id[:ID_DIGITS]}  {profile.description:<{width}}  "
     parts = [describe_size(verdict.plan)] if verdict.plan else []
-    parts += [_describe_finding(f) for f in verdict.findings if not _is_about_lora(f)]
+    for finding in verdict.findings:
+        if not _is_about_lora(finding):
+            in_the_way = finding.fit is verdict.fit_on_machine
+            parts.append(_describe_finding(finding) if in_the_way else finding.message)
     print_wrapped(" " * indent + head, "; ".join(parts), indent=indent + len(head))
 
 

@@ -42,7 +42,7 @@ def select(
     machine = facts.read_machine(settings, hardware)
     wish = facts.make_wish(settings, gpus)
     if explain and not json:
-        listing_text.print_explanation(facts.judge(manifest, machine, wish))
+        listing_text.print_explanation(facts.judge(manifest, machine, wish, settings))
     choice = choosing.choose(manifest, machine, settings, wish)
     if json:
         print_json(choosing.choice_document(choice))

@@ -1,72 +1,17 @@
 """The objections a machine or a wish can raise against a profile, each one a small function."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import get_args
 
-from nimctl.core.engine import EngineTraits, InstalledEngine
-from nimctl.core.hardware import Gpu, Hardware
-from nimctl.core.manifest import Goal, KvLayers, Manifest, Profile, find_profile
-from nimctl.core.placement import (
-    CONTEXT_STEP,
-    Fitting,
-    Place,
-    count_default_context,
-    list_usable_gpus,
-    memory_traits,
-)
+from nimctl.core.case import Case
+from nimctl.core.engine import find_driver_major
+from nimctl.core.manifest import Goal, KvLayers, find_profile
+from nimctl.core.placement import CONTEXT_STEP, Fitting, count_default_context, memory_traits
+from nimctl.core.supply_checks import check_supply
 from nimctl.core.units import GIB, format_bytes, format_count
 from nimctl.core.verdict import Finding, Fit
 from nimctl.core.wish import Wish, drop_field, format_change
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Case:
-    """One profile before the judge, with everything the checks may look at.
-
-    Attributes:
-        place: Where it would go; None where there is no place for it.
-        size: Context length and sequences that fit there; None where nothing does.
-    """
-
-    manifest: Manifest
-    profile: Profile
-    traits: EngineTraits
-    installed: InstalledEngine | None
-    hardware: Hardware
-    wish: Wish
-    place: Place | None = None
-    size: tuple[int, int] | None = None
-
-    @property
-    def usable_gpus(self) -> tuple[Gpu, ...]:
-        """The GPUs the wish allows."""
-        return list_usable_gpus(self.hardware, self.wish)
-
-    @property
-    def needs_gpu(self) -> bool:
-        """Whether the engine, as installed here, computes on GPUs only."""
-        return "cpu" not in (self.installed.devices if self.installed else self.traits.devices)
-
-    @property
-    def fitting(self) -> Fitting | None:
-        """The profile on its place; None without a place or where its memory is unknown.
-
-        An unknown kv precision is judged as the default; `check_kv_precision` objects to it.
-        """
-        place = self.place
-        if place is None or place.free_bytes is None or place.total_bytes is None:
-            return None
-        traits = memory_traits(self.traits, place.device)
-        asked = traits.find_kv_precision(self.wish.kv_precision)
-        return Fitting(
-            manifest=self.manifest,
-            profile=self.profile,
-            traits=traits,
-            kv_precision=asked or traits.kv_precisions[0],
-            free_bytes=place.free_bytes,
-            total_bytes=place.total_bytes,
-        )
 
 
 def check_wish(case: Case) -> Iterator[Finding]:
@@ -191,20 +136,42 @@ def check_generation(case: Case) -> Iterator[Finding]:
 
 
 def check_driver(case: Case) -> Iterator[Finding]:
-    """The driver must not be older than the engine's CUDA build allows."""
-    need, version = case.traits.driver_major, case.hardware.driver_version
-    if case.place is None or case.place.device == "cpu" or need is None or version is None:
+    """The packages the engine is published as must know the GPU's generation and the driver."""
+    place, traits, hardware = case.place, case.traits, case.hardware
+    if place is None or place.device == "cpu":
         return
-    major = version.split(".")[0]
-    if major.isdigit() and int(major) < need:
+    version = case.installed.version if case.installed else None
+    capability, architecture = place.gpus[0].compute_capability, hardware.host.architecture
+    driver = find_driver_major(hardware.driver_version, hardware.cuda_version)
+    builds = traits.find_builds(version)
+    known = [one for one in builds if capability is None or one.runs_on(capability, architecture)]
+    if builds and not known and capability:
+        kernels = sorted({one for build in builds for one in build.kernels(architecture)})
+        other = traits.suggest_build(capability, architecture, driver or 0)
         yield Finding(
-            check="driver",
+            check="engine-build",
             fit=Fit.INCOMPATIBLE,
-            message=f"{case.traits.title} needs NVIDIA driver {need} or newer, this is {version}",
-            need=str(need),
-            have=version,
-            hint=f"install NVIDIA driver {need} or newer",
+            message=f"{traits.title} {version or 'of any version'} is published without code for "
+            f"{place.gpus[0].name or 'this GPU'} (sm_{capability[0]}{capability[1]}) on "
+            f"{architecture}",
+            need=f"sm_{capability[0]}{capability[1]}",
+            have=", ".join(f"sm_{major}{minor}" for major, minor in kernels) or "no package",
+            hint=f"install {other}" if other else None,
         )
+    need = min((one.driver_major for one in known or builds), default=traits.driver_major)
+    if need is None or driver is None or driver >= need:
+        return
+    other = version and traits.suggest_build(capability, architecture, driver)
+    built = f" {version} (CUDA {builds[0].cuda[0]}.{builds[0].cuda[1]})" if len(builds) == 1 else ""
+    yield Finding(
+        check="driver",
+        fit=Fit.INCOMPATIBLE,
+        message=f"{traits.title}{built} needs NVIDIA driver {need} or newer, "
+        f"this is {hardware.driver_version}",
+        need=str(need),
+        have=hardware.driver_version,
+        hint=f"install NVIDIA driver {need} or newer" + (f", or {other}" if other else ""),
+    )
 
 
 def check_parallelism(case: Case) -> Iterator[Finding]:
@@ -354,4 +321,5 @@ CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     check_context,
     check_kv_precision,
     check_memory,
+    check_supply,
 )

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import get_args
 
-from nimctl.core.checks import CHECKS, Case
+from nimctl.core.case import Case
+from nimctl.core.checks import CHECKS
 from nimctl.core.engine import EngineTraits, InstalledEngine
 from nimctl.core.gpu_table import find_gpu_model
 from nimctl.core.hardware import Gpu, Hardware
@@ -20,6 +21,7 @@ from nimctl.core.placement import (
 from nimctl.core.plan import Plan
 from nimctl.core.roofline import estimate_profile
 from nimctl.core.speed import SpeedFigure, Traffic, prefer_figure, rank_speed, traffic_for
+from nimctl.core.supply import Supply
 from nimctl.core.units import format_count
 from nimctl.core.verdict import Finding, Fit, Rank, Selection, Verdict
 from nimctl.core.wish import Wish, profile_goal
@@ -53,6 +55,9 @@ mxfp4 is none of them: the models published in it were trained for it.
 FULL = {"bf16", "fp16", "mxfp4"}
 """Precisions a model was trained in."""
 
+_NOT_THE_MACHINE = (Fit.EXCLUDED, Fit.OUT_OF_REACH)
+"""What a profile lacks in these is no matter of the machine: it has a plan all the same."""
+
 Forecast = Callable[[Shape, Profile, str, Traffic], SpeedFigure | None]
 """Measured or predicted speed of a profile on a GPU of a short name; None where nobody knows."""
 
@@ -71,6 +76,7 @@ def select(
     engines: Mapping[str, EngineTraits],
     installed: Iterable[InstalledEngine],
     forecast: Forecast = know_nothing,
+    supply: Supply | None = None,
 ) -> Selection:
     """Judge every profile of `manifest`, best first.
 
@@ -78,6 +84,7 @@ def select(
         engines: Traits by engine name.
         installed: The engines this machine has.
         forecast: Figures that are better than the roofline.
+        supply: What is known of bringing the files; None where that is not to be judged.
 
     Raises:
         InputError: the wish names a profile the model does not have, or a GPU there is not.
@@ -96,6 +103,7 @@ def select(
                     installed=found.get(profile.engine),
                     hardware=hardware,
                     wish=wish,
+                    supply=supply,
                 )
             ),
             forecast,
@@ -137,7 +145,7 @@ def _free_bytes(case: Case) -> int:
 def _judge(case: Case, forecast: Forecast) -> Verdict:
     findings = tuple(finding for check in CHECKS for finding in check(case))
     fit = max((finding.fit for finding in findings), default=Fit.RUNNABLE)
-    machine_can = all(finding.fit is Fit.EXCLUDED for finding in findings)
+    machine_can = all(finding.fit in _NOT_THE_MACHINE for finding in findings)
     plan = _plan(case) if machine_can else None
     speed = _figure_speed(case, forecast)
     rank = _rank(case, fit, plan, speed)

@@ -15,18 +15,20 @@ class Fit(IntEnum):
     """How far a profile is from running here; a higher value is farther."""
 
     RUNNABLE = 0
-    LOW_MEMORY = 1
-    INCOMPATIBLE = 2
-    EXCLUDED = 3
+    OUT_OF_REACH = 1
+    LOW_MEMORY = 2
+    INCOMPATIBLE = 3
+    EXCLUDED = 4
 
     @property
     def title(self) -> str:
-        """The heading of NIM's listing for this group."""
+        """The heading of NIM's listing for this group; NIM knows none for `OUT_OF_REACH`."""
         return _TITLES[self]
 
 
 _TITLES = {
     Fit.RUNNABLE: "Compatible with system and runnable",
+    Fit.OUT_OF_REACH: "Compatible with system but its files cannot be brought now",
     Fit.LOW_MEMORY: "Compatible with system but low memory",
     Fit.INCOMPATIBLE: "Incompatible with system",
     Fit.EXCLUDED: "Excluded by what was asked",
@@ -62,7 +64,7 @@ class Rank(NamedTuple):
     """The place of a profile, compared field by field; in every field less is better.
 
     Attributes:
-        fit: Runnable before low memory before incompatible.
+        fit: Runnable before out of reach before low memory before incompatible.
         generic: 0 where it was built for exactly this GPU, else 1.
         missing_context: Tokens its context falls short of an ample one.
         device: GPU (0) before CPU (1).
@@ -132,9 +134,22 @@ class Selection:
         runnable = [v for v in self.verdicts if v.fit is Fit.RUNNABLE]
         return runnable[1] if len(runnable) > 1 else None
 
+    @property
+    def passed_over(self) -> Verdict | None:
+        """The profile that would be chosen if its files could be brought, or None."""
+        would = (v for v in self.verdicts if v.fit is Fit.OUT_OF_REACH)
+        best = min(would, key=_rank_if_here, default=None)
+        if best is None or (self.chosen and self.chosen.rank < _rank_if_here(best)):
+            return None
+        return best
+
     def with_fit(self, fit: Fit) -> tuple[Verdict, ...]:
         """The verdicts of one group, best first."""
         return tuple(v for v in self.verdicts if v.fit is fit)
+
+
+def _rank_if_here(verdict: Verdict) -> Rank:
+    return verdict.rank._replace(fit=Fit.RUNNABLE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

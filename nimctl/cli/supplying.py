@@ -1,0 +1,64 @@
+"""What is known before a fetch: what the cache is asked for, what is here, who may come in."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from nimctl.cache import Cache, FetchRequest
+from nimctl.core.manifest import Artifact, Manifest
+from nimctl.core.supply import Supply
+from nimctl.settings import KEYS, Settings
+
+_HUB = next(key.default for key in KEYS if key.name == "hf_endpoint")
+
+
+def request_files(artifact: Artifact) -> FetchRequest:
+    """What the cache is asked for."""
+    return FetchRequest(uri=artifact.source, include=artifact.include, pinned=artifact.files)
+
+
+def is_in_place(artifact: Artifact) -> bool:
+    """Whether the weights are a folder of this machine that needs no check: it is not copied."""
+    source = artifact.source
+    return source.scheme == "file" and not artifact.files and Path(source.location).is_dir()
+
+
+def read_hub_login() -> str | None:
+    """The token that `hf auth login` keeps."""
+    from huggingface_hub.constants import HF_TOKEN_PATH
+
+    try:
+        return Path(HF_TOKEN_PATH).read_text().strip() or None
+    except OSError:
+        return None
+
+
+def read_supplies(manifests: tuple[Manifest, ...], settings: Settings) -> tuple[Supply, ...]:
+    """What is known of bringing each model's weights here.
+
+    The disk and the login are looked at once, the cache only for what something speaks against.
+    A mirror's gates are its own: nothing is known of them.
+    """
+    cache = Cache(settings.cache_dir)
+    room_bytes = cache.room_bytes()
+    may_open_gates = bool(
+        settings.hf_token or settings.hf_endpoint != _HUB or read_hub_login() is not None
+    )
+    unknown = Supply(
+        folder=str(settings.cache_dir),
+        room_bytes=room_bytes,
+        complete=frozenset(),
+        may_open_gates=may_open_gates,
+        offline=settings.offline,
+    )
+    return tuple(_look_into(cache, manifest, unknown) for manifest in manifests)
+
+
+def _look_into(cache: Cache, manifest: Manifest, supply: Supply) -> Supply:
+    artifacts = {profile.artifact.name: profile.artifact for profile in manifest.profiles}
+    complete = {
+        artifact.name
+        for artifact in artifacts.values()
+        if supply.offline or supply.is_shut_out(artifact) or supply.is_short_of_room(artifact)
+        if is_in_place(artifact) or cache.find(request_files(artifact)) is not None
+    }
+    return replace(supply, complete=frozenset(complete))

@@ -1,0 +1,61 @@
+"""One profile before the judge: everything the checks may look at."""
+
+from dataclasses import dataclass
+
+from nimctl.core.engine import EngineTraits, InstalledEngine
+from nimctl.core.hardware import Gpu, Hardware
+from nimctl.core.manifest import Manifest, Profile
+from nimctl.core.placement import Fitting, Place, list_usable_gpus, memory_traits
+from nimctl.core.supply import Supply
+from nimctl.core.wish import Wish
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One profile before the judge, with everything the checks may look at.
+
+    Attributes:
+        place: Where it would go; None where there is no place for it.
+        supply: What is known of bringing its files; None where it is not to be judged.
+        size: Context length and sequences that fit there; None where nothing does.
+    """
+
+    manifest: Manifest
+    profile: Profile
+    traits: EngineTraits
+    installed: InstalledEngine | None
+    hardware: Hardware
+    wish: Wish
+    supply: Supply | None = None
+    place: Place | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def usable_gpus(self) -> tuple[Gpu, ...]:
+        """The GPUs the wish allows."""
+        return list_usable_gpus(self.hardware, self.wish)
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether the engine, as installed here, computes on GPUs only."""
+        return "cpu" not in (self.installed.devices if self.installed else self.traits.devices)
+
+    @property
+    def fitting(self) -> Fitting | None:
+        """The profile on its place; None without a place or where its memory is unknown.
+
+        An unknown kv precision is judged as the default; `check_kv_precision` objects to it.
+        """
+        place = self.place
+        if place is None or place.free_bytes is None or place.total_bytes is None:
+            return None
+        traits = memory_traits(self.traits, place.device)
+        asked = traits.find_kv_precision(self.wish.kv_precision)
+        return Fitting(
+            manifest=self.manifest,
+            profile=self.profile,
+            traits=traits,
+            kv_precision=asked or traits.kv_precisions[0],
+            free_bytes=place.free_bytes,
+            total_bytes=place.total_bytes,
+        )
