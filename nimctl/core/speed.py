@@ -1,7 +1,7 @@
 """How fast a profile answers: figures that say where they come from, compared by goal."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Literal
 
@@ -35,12 +35,44 @@ MANY_AT_ONCE = Traffic(prompt_tokens=1000, output_tokens=200, concurrency=64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuringTerms:
+    """The traffic that a measurement must have been made under to speak for a goal.
+
+    Attributes:
+        least_concurrency: Fewest requests at a time.
+        most_concurrency: Most requests at a time; None has no such limit.
+        lengths_within: Prompts and answers are at most so many times longer or shorter than those
+            of the traffic that the goal is judged by.
+    """
+
+    least_concurrency: int
+    most_concurrency: int | None
+    lengths_within: float
+
+
+MEASURING_TERMS: dict[tuple[Literal["gpu", "cpu"], Goal], MeasuringTerms] = {
+    ("cpu", "latency"): MeasuringTerms(least_concurrency=1, most_concurrency=1, lengths_within=10),
+    ("gpu", "latency"): MeasuringTerms(least_concurrency=1, most_concurrency=1, lengths_within=10),
+    # Eight requests keep every core of a CPU multiplying; a GPU waits for its memory until dozens.
+    ("cpu", "throughput"): MeasuringTerms(
+        least_concurrency=8, most_concurrency=None, lengths_within=10
+    ),
+    # Compared with predictions for long prompts, which short ones would flatter too much.
+    ("gpu", "throughput"): MeasuringTerms(
+        least_concurrency=32, most_concurrency=None, lengths_within=4
+    ),
+}
+"""By device and goal. `nimctl bench` unasked, with 128 tokens in and out, speaks for latency."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SpeedFigure:
     """How fast one profile answers under one traffic; what is not known is None.
 
     Attributes:
         tokens_per_second: Output tokens of all requests together.
         source: Who measured or predicted it, with versions, or the formula's own words.
+        caveat: What to know beside the origin, e.g. that the engine was another version.
     """
 
     traffic: Traffic
@@ -49,6 +81,7 @@ class SpeedFigure:
     tokens_per_second: float | None
     origin: Origin
     source: str
+    caveat: str | None = None
 
     @property
     def answer_s(self) -> float | None:
@@ -74,6 +107,34 @@ def unknown_speed(traffic: Traffic, reason: str) -> SpeedFigure:
 def traffic_for(goal: Goal | None) -> Traffic:
     """The traffic a goal is judged by; without a goal, one request at a time."""
     return MANY_AT_ONCE if goal == "throughput" else ONE_AT_A_TIME
+
+
+def speaks_for(measured: Traffic, device: Literal["gpu", "cpu"], goal: Goal) -> bool:
+    """Whether what was measured under one traffic tells about a goal on such a device."""
+    terms, asked = MEASURING_TERMS[device, goal], traffic_for(goal)
+    most = terms.most_concurrency or measured.concurrency
+    return terms.least_concurrency <= measured.concurrency <= most and all(
+        1 / terms.lengths_within <= mine / wanted <= terms.lengths_within
+        for mine, wanted in (
+            (measured.prompt_tokens, asked.prompt_tokens),
+            (measured.output_tokens, asked.output_tokens),
+        )
+    )
+
+
+def fit_lengths(figure: SpeedFigure, traffic: Traffic) -> SpeedFigure:
+    """The figure as it would be for requests as long as those of `traffic`, to compare it.
+
+    The wait for the first token grows with the prompt; the time between tokens and the tokens of
+    all requests a second are taken to stay as they are.
+    """
+    first_s = figure.time_to_first_token_s
+    longer = traffic.prompt_tokens / figure.traffic.prompt_tokens
+    return replace(
+        figure,
+        traffic=replace(traffic, concurrency=figure.traffic.concurrency),
+        time_to_first_token_s=None if first_s is None else first_s * longer,
+    )
 
 
 def prefer_figure(figures: Iterable[SpeedFigure | None], traffic: Traffic) -> SpeedFigure:
@@ -110,4 +171,5 @@ def format_speed(figure: SpeedFigure) -> str:
         parts.append(f"{1 / figure.inter_token_latency_s:,.0f} tokens/s")
     if figure.time_to_first_token_s is not None:
         parts.append(f"first after {format_duration(figure.time_to_first_token_s)}")
-    return f"{', '.join(parts)} ({figure.origin})" if parts else "unknown"
+    origin = f"{figure.origin}, {figure.caveat}" if figure.caveat else figure.origin
+    return f"{', '.join(parts)} ({origin})" if parts else "unknown"
