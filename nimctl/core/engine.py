@@ -1,11 +1,24 @@
 """What an engine is to nimctl: traits that selection reads, and a function that writes a launch."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from nimctl.core.manifest import EngineName, WeightFormat
 from nimctl.core.memory import MemoryTraits
 from nimctl.core.plan import Device, Launch, Plan, Site
+
+Capability = tuple[int, int]
+"""A GPU generation, e.g. (9, 0): NVIDIA's compute capability."""
+
+DRIVER_MAJORS: Mapping[int, int] = {12: 525, 13: 580}
+"""CUDA's major version -> the oldest driver branch that runs every minor version of it (NVIDIA's
+CUDA Compatibility, "Minor Version Compatibility", table 1)."""
+
+_TEGRA = ((7, 2), (8, 7))
+"""Modules that run no machine code of another generation, nor lend theirs (CUDA C++ Programming
+Guide, "Binary Compatibility": not between desktop and Tegra)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,7 +26,44 @@ class PrecisionSupport:
     """The oldest GPU generation an engine runs a precision on."""
 
     precision: str
-    compute_capability: tuple[int, int]
+    compute_capability: Capability
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineBuild:
+    """What the packages of an engine were compiled with, from one version to the next.
+
+    Attributes:
+        since: The first version, e.g. (0, 20).
+        cuda: The CUDA version of the compiler.
+        x86_64: Generations with machine code of every kernel in the package for x86-64.
+        aarch64: The same for 64-bit ARM; empty where there is no package.
+    """
+
+    since: tuple[int, ...]
+    cuda: tuple[int, int]
+    x86_64: tuple[Capability, ...]
+    aarch64: tuple[Capability, ...] = ()
+
+    @property
+    def driver_major(self) -> int:
+        """The oldest NVIDIA driver branch it runs with."""
+        return DRIVER_MAJORS[self.cuda[0]]
+
+    def kernels(self, architecture: str) -> tuple[Capability, ...]:
+        """Generations it has machine code for, on a host of this architecture."""
+        known = {"x86_64": self.x86_64, "aarch64": self.aarch64, "arm64": self.aarch64}
+        return known.get(architecture, ())
+
+    def runs_on(self, capability: Capability, architecture: str) -> bool:
+        """Whether it has code for this generation: its own, or an earlier of the same family."""
+        kernels = self.kernels(architecture)
+        if capability in _TEGRA:
+            return capability in kernels
+        return any(
+            have[0] == capability[0] and have <= capability and have not in _TEGRA
+            for have in kernels
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +76,8 @@ class EngineTraits:
         formats: Weight formats it loads.
         devices: What it can compute on at all; an installed build may offer less.
         precisions: Precisions it runs on GPUs; empty takes any.
-        driver_major: Oldest NVIDIA driver branch; None has no such limit.
+        driver_major: Oldest NVIDIA driver branch any of its builds runs with; None has no limit.
+        builds: What its published packages hold, oldest first; empty where that is not known.
         memory: Its memory rule on a GPU.
         memory_on_cpu: Its memory rule on a CPU; None where it does not run there.
         default_context_length: The context it is given unasked, where the model allows more.
@@ -40,16 +91,60 @@ class EngineTraits:
     devices: tuple[Device, ...]
     precisions: tuple[PrecisionSupport, ...] = ()
     driver_major: int | None = None
+    builds: tuple[EngineBuild, ...] = ()
     memory: MemoryTraits
     memory_on_cpu: MemoryTraits | None = None
     default_context_length: int | None = None
     default_sequences: int = 1
     install_hint: str
 
-    def find_support(self, precision: str) -> tuple[int, int] | None:
+    def find_support(self, precision: str) -> Capability | None:
         """The compute capability a precision needs; None where it is not in the table."""
         needs = {one.precision: one.compute_capability for one in self.precisions}
         return needs.get(precision)
+
+    def find_builds(self, version: str | None) -> tuple[EngineBuild, ...]:
+        """The build of a version; all where the version is unknown, none where it is too old.
+
+        A version such as `0.20.0+cu129` says itself which CUDA it was built with.
+        """
+        numbers = re.match(r"\d+(\.\d+)*", version or "")
+        if version is None or numbers is None:
+            return self.builds
+        wanted = tuple(int(one) for one in numbers[0].split("."))
+        found = [build for build in self.builds if build.since <= wanted][-1:]
+        local = re.search(r"\+cu(\d\d)(\d)$", version)
+        if local and int(local[1]) in DRIVER_MAJORS:
+            return tuple(replace(one, cuda=(int(local[1]), int(local[2]))) for one in found)
+        return tuple(found)
+
+    def suggest_build(
+        self, capability: Capability | None, architecture: str, driver_major: int
+    ) -> str | None:
+        """The newest versions that run there with this driver branch, e.g. `vLLM before 0.20`."""
+        for build, later in reversed(tuple(zip_longest(self.builds, self.builds[1:]))):
+            knows_gpu = capability is None or build.runs_on(capability, architecture)
+            if knows_gpu and build.driver_major <= driver_major:
+                if later is None:
+                    return f"{self.title} {_format_version(build.since)} or newer"
+                return f"{self.title} before {_format_version(later.since)}"
+        return None
+
+
+def find_driver_major(driver: str | None, cuda: tuple[int, int] | None) -> int | None:
+    """The branch of an NVIDIA driver such as `550.90.07`; None where it is not known.
+
+    A CUDA compatibility package lets an older driver run a newer CUDA; the CUDA version that the
+    driver reports then says so, and the branch of that CUDA counts.
+    """
+    branch = re.match(r"\d+", driver or "")
+    if branch is None:
+        return None
+    return max(int(branch[0]), DRIVER_MAJORS.get(cuda[0], 0) if cuda else 0)
+
+
+def _format_version(numbers: tuple[int, ...]) -> str:
+    return ".".join(map(str, numbers))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,9 @@ TRAITS = EngineTraits(
     title="llama.cpp",
     formats=("gguf",),
     devices=("gpu", "cpu"),
-    driver_major=525,  # of CUDA 12; a build without CUDA never gets to a GPU
+    # Of CUDA 12; a build without CUDA never gets to a GPU. It is compiled for where it runs, or
+    # with code that the driver translates, so its version does not tell which GPUs it knows.
+    driver_major=525,
     memory=MemoryTraits(
         rule=BudgetRule.FIXED_MARGIN,
         margin_bytes=1 * GIB,  # llama.cpp's own margin per device (`--fit-target`)

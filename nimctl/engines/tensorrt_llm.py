@@ -2,17 +2,32 @@
 
 Options: the `trtllm-serve` page of the TensorRT-LLM 1.0 and 1.1 documentation. The memory fraction
 and the LoRA settings go into the options file (`--extra_llm_api_options`), whose keys are those of
-`tensorrt_llm.llmapi.LlmArgs`.
+`tensorrt_llm.llmapi.LlmArgs`. Builds: `WHEEL_ARCHS` of TensorRT-LLM's jenkins/Build.groovy and the
+"Installing on Linux via pip" pages of 1.0 to 1.2 (the wheels of 1.0 and 1.1 are of CUDA 12.9, those
+of 1.2 of 13.1); B300 came with 1.1, DGX Spark (through the code for 12.0) as a beta with 1.2.
+NVIDIA has no wheel for Jetson (its answer in issue 3344).
 """
 
 import json
 
-from nimctl.core.engine import Engine, EngineTraits, PrecisionSupport
+from nimctl.core.engine import Engine, EngineBuild, EngineTraits, PrecisionSupport
 from nimctl.core.memory import BudgetRule, FactorActivations, KvPrecision, MemoryTraits
 from nimctl.core.plan import Launch, Plan, Site, Symptom
 from nimctl.core.units import MIB
 
 _LORA_MAX_RANK = 32  # NIM's published default for its LoRA profiles
+
+_GRACE = ((9, 0), (10, 0), (12, 0))
+_AMPERE_ON = ((8, 0), (8, 6), (8, 9), *_GRACE)
+_BUILDS = (
+    EngineBuild(since=(1, 0), cuda=(12, 9), x86_64=_AMPERE_ON, aarch64=_GRACE),
+    EngineBuild(
+        since=(1, 1), cuda=(12, 9), x86_64=(*_AMPERE_ON, (10, 3)), aarch64=(*_GRACE, (10, 3))
+    ),
+    EngineBuild(
+        since=(1, 2), cuda=(13, 1), x86_64=(*_AMPERE_ON, (10, 3)), aarch64=(*_GRACE, (10, 3))
+    ),
+)
 
 TRAITS = EngineTraits(
     name="tensorrt_llm",
@@ -27,7 +42,8 @@ TRAITS = EngineTraits(
         PrecisionSupport(precision="mxfp4", compute_capability=(9, 0)),
         PrecisionSupport(precision="int4", compute_capability=(8, 0)),
     ),
-    driver_major=550,
+    driver_major=525,
+    builds=_BUILDS,
     memory=MemoryTraits(
         rule=BudgetRule.SHARE_OF_FREE,
         share=0.9,  # TensorRT-LLM's default free_gpu_memory_fraction

@@ -1,10 +1,14 @@
 """vLLM: published safetensors on NVIDIA GPUs, through `vllm serve`.
 
 Options: `vllm serve --help=all`. Minimum compute capabilities: vLLM's "supported hardware for
-quantization kernels" table.
+quantization kernels" table. Builds: the machine code in the fat binaries of the wheels on PyPI, of
+0.8.5, 0.9.0, 0.9.1, 0.9.2, 0.10.2, 0.11.0, 0.12.0, 0.15.1, 0.19.1, 0.20.0 and 0.33.0; CUDA versions
+from vLLM's release notes and the torch they require. From 0.20 on, what that torch (2.11 to 2.14)
+has no code for is left out: 8.7 on ARM. Before it PyPI's torch for ARM had no GPU code at all; the
+table tells what the wheel runs beside a torch from elsewhere.
 """
 
-from nimctl.core.engine import Engine, EngineTraits, PrecisionSupport
+from nimctl.core.engine import Engine, EngineBuild, EngineTraits, PrecisionSupport
 from nimctl.core.memory import (
     BudgetRule,
     FactorActivations,
@@ -14,6 +18,32 @@ from nimctl.core.memory import (
 )
 from nimctl.core.plan import Launch, Plan, Site, Symptom
 from nimctl.core.units import GIB, MIB
+
+_BEFORE_BLACKWELL = ((7, 0), (7, 5), (8, 0), (8, 9), (9, 0))
+_GRACE_AND_ORIN = ((8, 7), (9, 0), (10, 0), (12, 0))
+_BUILDS = (
+    EngineBuild(since=(0, 8), cuda=(12, 4), x86_64=(*_BEFORE_BLACKWELL, (8, 6))),
+    EngineBuild(since=(0, 9), cuda=(12, 8), x86_64=(*_BEFORE_BLACKWELL, (10, 0))),
+    EngineBuild(since=(0, 9, 2), cuda=(12, 8), x86_64=(*_BEFORE_BLACKWELL, (10, 0), (12, 0))),
+    EngineBuild(
+        since=(0, 10, 2),
+        cuda=(12, 8),
+        x86_64=(*_BEFORE_BLACKWELL, (10, 0), (12, 0)),
+        aarch64=_GRACE_AND_ORIN,
+    ),
+    EngineBuild(
+        since=(0, 12),
+        cuda=(12, 9),
+        x86_64=(*_BEFORE_BLACKWELL, (10, 0), (12, 0)),
+        aarch64=(*_GRACE_AND_ORIN, (8, 9)),
+    ),
+    EngineBuild(
+        since=(0, 20),
+        cuda=(13, 0),
+        x86_64=((7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)),
+        aarch64=((8, 0), (8, 9), (9, 0), (10, 0), (11, 0), (12, 0)),
+    ),
+)
 
 TRAITS = EngineTraits(
     name="vllm",
@@ -30,6 +60,7 @@ TRAITS = EngineTraits(
         PrecisionSupport(precision="int8", compute_capability=(7, 5)),
     ),
     driver_major=525,
+    builds=_BUILDS,
     memory=MemoryTraits(
         rule=BudgetRule.SHARE_OF_TOTAL,
         share=0.92,  # vLLM's default --gpu-memory-utilization
