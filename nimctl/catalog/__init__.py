@@ -2,5 +2,12 @@
 
 from nimctl.catalog.catalog import Catalog, load_catalog
 from nimctl.catalog.folders import shipped_manifest_dir
+from nimctl.catalog.sheet import UnjudgedModel, UnjudgedModelError
 
-__all__ = ["Catalog", "load_catalog", "shipped_manifest_dir"]
+__all__ = [
+    "Catalog",
+    "UnjudgedModel",
+    "UnjudgedModelError",
+    "load_catalog",
+    "shipped_manifest_dir",
+]

@@ -13,8 +13,8 @@ from nimctl.catalog.bare_files import (
 from nimctl.catalog.bare_gguf import read_ggufs
 from nimctl.catalog.bare_offers import Published, list_profiles
 from nimctl.catalog.bare_safetensors import CONFIG, QUANTIZATION, read_checkpoint
+from nimctl.catalog.nim import is_engine_file
 from nimctl.catalog.nim_name import name_place
-from nimctl.catalog.nim_reading import is_engine_file
 from nimctl.core.gguf_header import GgufHeader
 from nimctl.core.manifest import Manifest
 from nimctl.core.safetensors_header import (

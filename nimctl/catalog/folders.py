@@ -37,8 +37,10 @@ def list_manifest_files(directories: Iterable[Path]) -> dict[str, tuple[Path, ..
 
 
 def _list_folder(directory: Path) -> Iterator[tuple[str, Path]]:
+    """Files in the place of a model first, so that NIM's beside them can build upon them."""
     if not directory.is_dir():
         raise InputError(f"the manifest folder {directory} does not exist")
+    elsewhere = []
     for path in sorted(directory.rglob("*.y*ml")):
         parts = path.relative_to(directory).parts
         if any(part.startswith(".") for part in parts):
@@ -46,7 +48,9 @@ def _list_folder(directory: Path) -> Iterator[tuple[str, Path]]:
         if len(parts) == 2 and path.suffix == ".yaml" and path.stem not in NIM_FILE_NAMES:
             yield f"{parts[0]}/{path.stem}".lower(), path
         else:
-            yield _ask_for_model(path, directory), path
+            elsewhere.append(path)
+    for path in elsewhere:
+        yield _ask_for_model(path, directory), path
 
 
 def _ask_for_model(path: Path, directory: Path) -> str:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from nimctl.core.source import Digest, SourceUri
 
+ENGINE_FOLDER = "trtllm_engine"
+"""Where a workspace has a built TensorRT-LLM engine."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NimFile:
@@ -89,3 +92,8 @@ class NimManifest:
     origin: str
     profiles: tuple[NimProfile, ...]
     overrides: bool = False
+
+
+def is_engine_file(path: str) -> bool:
+    """Whether a file of a workspace is part of a built TensorRT-LLM engine."""
+    return path.startswith(f"{ENGINE_FOLDER}/") or path.endswith(".engine")

@@ -6,8 +6,7 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from glob import escape
 
-from nimctl.catalog.nim import NimFile, NimManifest, NimProfile
-from nimctl.catalog.nim_reading import is_engine_file
+from nimctl.catalog.nim import NimFile, NimManifest, NimProfile, is_engine_file
 from nimctl.core.manifest import (
     Artifact,
     EngineName,

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from nimctl.catalog.document import Document, Fault, KeyPath
-from nimctl.catalog.nim import NimFile, NimProfile
+from nimctl.catalog.nim import NimFile, NimProfile, is_engine_file
 from nimctl.catalog.wording import format_path
 from nimctl.core.source import (
     Digest,
@@ -18,8 +18,6 @@ from nimctl.core.source import (
     parse_digest,
     parse_source_uri,
 )
-
-ENGINE_FOLDER = "trtllm_engine"
 
 _COUNT = re.compile(r"[1-9][0-9]{0,3}")
 _NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{0,6})?")
@@ -182,8 +180,3 @@ class NimReader:
             self.fault(
                 (*path, "trtllm_buildable"), "is true, but a built engine is among the files"
             )
-
-
-def is_engine_file(path: str) -> bool:
-    """Whether a file of a workspace is part of a built TensorRT-LLM engine."""
-    return path.startswith(f"{ENGINE_FOLDER}/") or path.endswith(".engine")

@@ -53,7 +53,7 @@ class UnjudgedModelError(ManifestError):
 
     def __init__(self, unjudged: UnjudgedModel, *, hint: str | None = None) -> None:
         own_words = (
-            f"describe {unjudged.model} in a nimctl manifest of an earlier folder, and say "
+            f"describe it in a nimctl manifest, {unjudged.model}.yaml of the same folder, and say "
             "`overrides: true` in NIM's"
         )
         hint = f"{hint}; or {own_words}" if hint else own_words

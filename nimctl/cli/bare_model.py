@@ -13,7 +13,9 @@ from typing import TypeVar
 
 from nimctl.cache import Cache, RetryPolicy, ignore_progress
 from nimctl.cache.patience import Patience, patiently
-from nimctl.catalog.bare import TEXTS, Headers, list_heads, make_bare_manifest
+from nimctl.catalog import Catalog, UnjudgedModel, UnjudgedModelError
+from nimctl.catalog.bare import TEXTS, BareModel, Headers, list_heads, make_bare_manifest
+from nimctl.catalog.nim_manifest import to_manifest
 from nimctl.cli.cached_files import CachedFiles
 from nimctl.cli.fetching import opened_source
 from nimctl.cli.terminal import print_note
@@ -28,35 +30,101 @@ from nimctl.core.source import (
     SourceUri,
     parse_source_uri,
 )
-from nimctl.errors import InputError
+from nimctl.errors import FetchError, InputError, NimctlError
 from nimctl.settings import Settings
 from nimctl.sources.peek import read_gguf_head, read_safetensors_head, read_text
 
 _SCHEMES = ("hf", "ngc", "file")
 _FILES_AT_ONCE = 8
+_PLACES_LOOKED_INTO = 4
 _PATIENCE = RetryPolicy(attempts=3)
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 T = TypeVar("T")
 
 
-def read_bare_model(address: str, settings: Settings) -> Manifest:
+def read_bare_model(address: str, settings: Settings, catalog: Catalog | None = None) -> Manifest:
     """The manifest of the model at `address`; no more than headers and small files are read.
+
+    Args:
+        catalog: Where a refused model may be described all the same, for the hint.
 
     Raises:
         InputError: there is no such place, or nothing there that nimctl can use.
         FetchError: the place cannot be reached or refuses; with `offline`, it is not in the cache.
     """
     uri = parse_address(address)
-    with _opened(uri, settings) as source:
-        listing = _patiently(uri, lambda: source.list_files(uri))
-        listing = replace(listing, uri=_name_folder(uri))
-        texts = _read_texts(source, listing)
-        headers = _read_headers(source, listing, list_heads(listing, texts))
-    model = make_bare_manifest(listing, texts, headers)
+    with _hinting_at(catalog, uri), _opened(uri, settings) as source:
+        model = look_into(source, uri)
     for note in model.notes:
         print_note(f"note: {note}")
     return model.manifest
+
+
+def look_into(source: Source, uri: SourceUri) -> BareModel:
+    """What can be made of the files that `source` lists at `uri`.
+
+    Raises:
+        InputError: there is nothing that nimctl can use.
+        FetchError: the place cannot be reached or refuses.
+    """
+    listing = _patiently(uri, lambda: source.list_files(uri))
+    listing = replace(listing, uri=_name_folder(uri))
+    texts = _read_texts(source, listing)
+    headers = _read_headers(source, listing, list_heads(listing, texts))
+    return make_bare_manifest(listing, texts, headers)
+
+
+def complete_model(unjudged: UnjudgedModel, settings: Settings) -> Manifest:
+    """The manifest of a model that only NIM's describes, with the shape its own config says.
+
+    Each place that holds weights of it is looked into, for the bytes of each precision.
+
+    Raises:
+        UnjudgedModelError: none of them tells more either, or they cannot be looked into.
+    """
+    found: list[Manifest] = []
+    refusals: list[NimctlError] = []
+    for place in unjudged.places[:_PLACES_LOOKED_INTO]:
+        try:
+            found.append(read_bare_model(str(place), settings))
+        except (FetchError, InputError) as error:
+            refusals.append(error)
+    if not found:
+        first = next(iter(refusals), None)
+        tried = f"; its config could not be read: {first.message}" if first else ""
+        raise UnjudgedModelError(
+            replace(unjudged, reason=unjudged.reason + tried), hint=first.hint if first else None
+        )
+    for refusal in refusals:
+        print_note(f"note: {refusal.message}")
+    known = replace(found[0], profiles=tuple(p for one in found for p in one.profiles))
+    completed = to_manifest(unjudged.nim, known)
+    if isinstance(completed, UnjudgedModel):
+        raise UnjudgedModelError(completed)
+    return completed.manifest
+
+
+@contextmanager
+def _hinting_at(catalog: Catalog | None, uri: SourceUri) -> Iterator[None]:
+    """Add to a refusal under which name the catalogue describes the same model."""
+    try:
+        yield
+    except FetchError as error:
+        name = _find_described(catalog, uri)
+        if name is not None:
+            other = f"`nimctl list-profiles {name}` judges what the catalogue says of it"
+            error.hint = f"{error.hint}; {other}" if error.hint else other
+        raise
+
+
+def _find_described(catalog: Catalog | None, uri: SourceUri) -> str | None:
+    if catalog is None or uri.scheme == "file":
+        return None
+    try:
+        return catalog.find(uri.location).model
+    except InputError:
+        return None
 
 
 def parse_address(text: str) -> SourceUri:

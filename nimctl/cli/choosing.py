@@ -9,6 +9,7 @@ from nimctl.cli.documents import drop_unknown, selection_document
 from nimctl.cli.facts import Machine, judge
 from nimctl.cli.fetching import describe_files, find_weights_dir
 from nimctl.cli.launching import choose_served_names, make_launch, make_state_dir
+from nimctl.cli.left_out import count_left_out
 from nimctl.cli.listing_text import ID_DIGITS, print_budget
 from nimctl.cli.terminal import bold, print_line, print_wrapped
 from nimctl.core.engine import InstalledEngine
@@ -19,6 +20,7 @@ from nimctl.core.speed import format_speed
 from nimctl.core.units import format_count
 from nimctl.core.verdict import Selection, Verdict, decided_by
 from nimctl.core.wish import Wish
+from nimctl.errors import NothingFitsError
 from nimctl.settings import Settings
 
 
@@ -41,7 +43,10 @@ def choose(manifest: Manifest, machine: Machine, settings: Settings, wish: Wish)
         NothingFitsError: none can.
     """
     selection = judge(manifest, machine, wish, settings)
-    verdict = require_choice(selection)
+    try:
+        verdict = require_choice(selection)
+    except NothingFitsError as error:
+        raise NothingFitsError(error.message + count_left_out(manifest), hint=error.hint) from error
     if verdict.plan is None:
         raise AssertionError("a chosen verdict has a plan")
     engine = verdict.profile.engine

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nimctl.catalog import Catalog, load_catalog
+from nimctl.catalog import Catalog, UnjudgedModelError, load_catalog
 from nimctl.cli.supplying import read_supplies
 from nimctl.cli.terminal import print_note
 from nimctl.core.engine import InstalledEngine
@@ -144,6 +144,7 @@ def find_model(catalog: Catalog, settings: Settings, argument: str | None) -> Ma
 
     Raises:
         InputError: none was given, or there is no such model.
+        UnjudgedModelError: all that is known is a NIM manifest, and that says too little.
         FetchError: the place it was named by cannot be looked at.
     """
     name = argument or settings.model
@@ -152,11 +153,16 @@ def find_model(catalog: Catalog, settings: Settings, argument: str | None) -> Ma
             "no model was named",
             hint="name one, e.g. smollm2-135m-instruct; `nimctl list-profiles` shows all",
         )
-    if not _is_address(name):
-        return catalog.find(name)
-    from nimctl.cli.bare_model import read_bare_model
+    if _is_address(name):
+        from nimctl.cli.bare_model import read_bare_model
 
-    return read_bare_model(name, settings)
+        return read_bare_model(name, settings, catalog)
+    try:
+        return catalog.find(name)
+    except UnjudgedModelError as error:
+        from nimctl.cli.bare_model import complete_model
+
+        return complete_model(error.unjudged, settings)
 
 
 def _is_address(name: str) -> bool:

@@ -16,14 +16,15 @@ def list_profiles(
     lora: options.Lora = None,
     hardware: options.Hardware = None,
     manifest_dir: options.ManifestDir = None,
+    explain: options.Explain = False,
     json: options.Json = False,
 ) -> None:
     """List this machine, and every profile of MODEL with the reason it can or cannot run.
 
     Without MODEL: the catalogue, one line a model, with the best profile for this machine.
     """
-    from nimctl.cli import documents, facts, listing_text
-    from nimctl.cli.terminal import print_json
+    from nimctl.catalog import UnjudgedModelError
+    from nimctl.cli import facts, listing
 
     settings = facts.read_command_settings(
         engine=engine,
@@ -37,16 +38,14 @@ def list_profiles(
         manifest_dirs=manifest_dir,
     )
     catalog = facts.open_catalog(settings)
-    manifests = (facts.find_model(catalog, settings, model),) if model else catalog.manifests()
     machine = facts.read_machine(settings, hardware)
     wish = facts.make_wish(settings, gpus)
-    selections = facts.judge_all(manifests, machine, wish, settings)
-    judged = tuple(zip(manifests, selections, strict=True))
-    if json:
-        print_json(documents.listing_document(machine, judged, one_model=model is not None))
+    if model is None:
+        listing.list_catalogue(catalog, machine, wish, settings, json=json)
         return
-    listing_text.print_system(machine)
-    if model:
-        listing_text.print_groups(*judged[0])
-    else:
-        listing_text.print_catalogue(judged)
+    try:
+        manifest = facts.find_model(catalog, settings, model)
+    except UnjudgedModelError as error:
+        listing.list_unjudged(error, machine, json=json)
+        return
+    listing.list_model(manifest, machine, wish, settings, explain=explain, json=json)
