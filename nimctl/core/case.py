@@ -44,18 +44,22 @@ class Case:
     def fitting(self) -> Fitting | None:
         """The profile on its place; None without a place or where its memory is unknown.
 
-        An unknown kv precision is judged as the default; `check_kv_precision` objects to it.
+        Where none is asked for, keys and values are kept as the checkpoint declares, as vLLM from
+        0.16 and TensorRT-LLM do. An unknown one is judged as the engine's default;
+        `check_kv_precision` objects to it.
         """
         place = self.place
         if place is None or place.free_bytes is None or place.total_bytes is None:
             return None
         traits = memory_traits(self.traits, place.device)
-        asked = traits.find_kv_precision(self.wish.kv_precision)
+        default = traits.kv_precisions[0]
+        asked = traits.find_kv_precision(self.wish.kv_precision) or default
+        declared = traits.find_kv_precision(self.profile.artifact.kv_precision) or default
         return Fitting(
             manifest=self.manifest,
             profile=self.profile,
             traits=traits,
-            kv_precision=asked or traits.kv_precisions[0],
+            kv_precision=declared if asked is default else asked,
             free_bytes=place.free_bytes,
             total_bytes=place.total_bytes,
         )
