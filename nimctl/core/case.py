@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from nimctl.core.engine import EngineTraits, InstalledEngine
 from nimctl.core.hardware import Gpu, Hardware
 from nimctl.core.manifest import Manifest, Profile
-from nimctl.core.placement import Fitting, Place, list_usable_gpus, memory_traits
+from nimctl.core.placement import Fitting, Place, memory_traits
 from nimctl.core.supply import Supply
 from nimctl.core.wish import Wish
 
@@ -16,6 +16,7 @@ class Case:
 
     Attributes:
         place: Where it would go; None where there is no place for it.
+        usable_gpus: The GPUs the wish allows, as `list_usable_gpus` has them.
         supply: What is known of bringing its files; None where it is not to be judged.
         size: Context length and sequences that fit there; None where nothing does.
     """
@@ -25,15 +26,11 @@ class Case:
     traits: EngineTraits
     installed: InstalledEngine | None
     hardware: Hardware
+    usable_gpus: tuple[Gpu, ...]
     wish: Wish
     supply: Supply | None = None
     place: Place | None = None
     size: tuple[int, int] | None = None
-
-    @property
-    def usable_gpus(self) -> tuple[Gpu, ...]:
-        """The GPUs the wish allows."""
-        return list_usable_gpus(self.hardware, self.wish)
 
     @property
     def needs_gpu(self) -> bool:

@@ -1,11 +1,12 @@
 """Where a profile goes on a machine: which GPUs, how long a context, how many sequences."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nimctl.core.engine import EngineTraits, InstalledEngine
 from nimctl.core.gpu_table import find_gpu_model
-from nimctl.core.hardware import Gpu, Hardware
+from nimctl.core.hardware import Gpu, Hardware, Host
 from nimctl.core.manifest import Manifest, Profile
 from nimctl.core.memory import (
     KvPrecision,
@@ -46,8 +47,8 @@ def list_places(
     profile: Profile,
     traits: EngineTraits,
     installed: InstalledEngine | None,
-    hardware: Hardware,
-    wish: Wish,
+    host: Host,
+    usable_gpus: tuple[Gpu, ...],
 ) -> tuple[Place, ...]:
     """Where a profile could go, the fastest first: each kind of GPU, or else the CPU.
 
@@ -56,14 +57,12 @@ def list_places(
     """
     devices = installed.devices if installed else traits.devices
     if "gpu" in devices:
-        usable = list_usable_gpus(hardware, wish)
-        suited = tuple(gpu for gpu in usable if _is_suited(gpu, profile, traits))
+        suited = tuple(gpu for gpu in usable_gpus if _is_suited(gpu, profile, traits))
         count = profile.gpu_count
-        groups = group_gpus(suited, count) or group_gpus(usable, count)
+        groups = group_gpus(suited, count) or group_gpus(usable_gpus, count)
         if groups:
             return tuple(_place_on(gpus) for gpus in groups)
     if "cpu" in devices and traits.memory_on_cpu and profile.gpu_count == 1:
-        host = hardware.host
         place = Place(
             device="cpu",
             gpus=(),
@@ -213,31 +212,48 @@ class Fitting:
             total_bytes=self.total_bytes,
         )
 
+    def count_room(self, context_length: int, sequences: int) -> int:
+        """Bytes each device has left beside what the engine wants free; negative: missing."""
+        return self.free_bytes - self.budget(context_length, sequences).total
+
     def fits(self, context_length: int, sequences: int) -> bool:
         """Whether each device has that much free."""
-        return self.budget(context_length, sequences).total <= self.free_bytes
+        return self.count_room(context_length, sequences) >= 0
 
     def longest_context(self, limit: int, sequences: int) -> int:
         """The longest context that fits, in steps of `CONTEXT_STEP` up to `limit`; 0 if none."""
         if self.fits(limit, sequences):
             return limit
         steps = limit // CONTEXT_STEP
-        return _find_most(steps, lambda n: self.fits(n * CONTEXT_STEP, sequences)) * CONTEXT_STEP
+        most = find_most(steps, lambda n: self.count_room(n * CONTEXT_STEP, sequences))
+        return most * CONTEXT_STEP
 
     def most_sequences(self, context_length: int, limit: int) -> int:
         """The most sequences of that length that fit, up to `limit`; 0 if not even one does."""
-        return _find_most(limit, lambda n: self.fits(context_length, n))
+        return find_most(limit, lambda n: self.count_room(context_length, n))
 
 
-def _find_most(limit: int, fits: Callable[[int], bool]) -> int:
-    """The largest number from 0 to `limit` that fits, where all smaller ones fit too."""
-    low, high = 0, limit
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(middle):
-            low = middle
+def find_most(limit: int, count_room: Callable[[int], int]) -> int:
+    """The largest number from 1 to `limit` that leaves room, or 0; more must never leave more.
+
+    Room falls in nearly a straight line: the search looks where the line crosses nothing, and at
+    every third step halves what is left, for the bends.
+    """
+    if limit < 1 or (low_room := count_room(1)) < 0:
+        return 0
+    if (high_room := count_room(limit)) >= 0:
+        return limit
+    low, high = 1, limit
+    for step in itertools.count():
+        if high - low == 1:
+            break
+        crossing = low + (high - low) * low_room // (low_room - high_room)
+        number = (low + high) // 2 if step % 3 == 2 else min(max(crossing, low + 1), high - 1)
+        room = count_room(number)
+        if room >= 0:
+            low, low_room = number, room
         else:
-            high = middle - 1
+            high, high_room = number, room
     return low
 
 

@@ -16,6 +16,7 @@ from nimctl.core.placement import (
     choose_size,
     count_neighbours,
     list_places,
+    list_usable_gpus,
     make_plan,
 )
 from nimctl.core.plan import Plan
@@ -93,6 +94,7 @@ def select(
         find_profile(manifest, wish.profile)
     _check_gpus_exist(hardware, wish)
     found = {engine.name: engine for engine in installed}
+    usable_gpus = list_usable_gpus(hardware, wish)
     verdicts = [
         _judge(
             _open_case(
@@ -102,6 +104,7 @@ def select(
                     traits=engines[profile.engine],
                     installed=found.get(profile.engine),
                     hardware=hardware,
+                    usable_gpus=usable_gpus,
                     wish=wish,
                     supply=supply,
                 )
@@ -127,7 +130,9 @@ def _check_gpus_exist(hardware: Hardware, wish: Wish) -> None:
 
 def _open_case(case: Case) -> Case:
     """The case at its place: the fastest that holds it, else the one with the most memory."""
-    places = list_places(case.profile, case.traits, case.installed, case.hardware, case.wish)
+    places = list_places(
+        case.profile, case.traits, case.installed, case.hardware.host, case.usable_gpus
+    )
     cases = []
     for place in places:
         placed = replace(case, place=place)
