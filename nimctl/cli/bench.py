@@ -55,7 +55,8 @@ def bench(
     """Measure time to first token, inter-token latency and throughput under concurrent requests.
 
     Of MODEL, which is served for the purpose and stopped afterwards, or of a server at --url. The
-    key for a server that wants one is the setting api_key (NIMCTL_API_KEY).
+    key for a server that wants one is the setting api_key (NIMCTL_API_KEY). What was measured of a
+    MODEL is kept and ranks its profiles from then on: see `nimctl evidence`.
     """
     from nimctl.bench import check_load
     from nimctl.cli import facts, measuring
@@ -73,12 +74,13 @@ def bench(
         seed=seed,
     )
     check_load(load)
-    settings = facts.read_command_settings()
     wish = {"profile": profile, "engine": engine, "precision": precision}
-    with measuring.open_target(settings, model, url, model_name, wish) as target:
-        report = measuring.measure(target, load)
+    settings = facts.read_command_settings(**wish)
+    with measuring.open_target(settings, model, url, model_name, wish) as measured:
+        report = measuring.measure(measured.target, load)
     if json:
         print_json(report_to_json(report))
     else:
         measuring.print_report(report)
+    measuring.keep_report(measured, report)
     measuring.require_success(report)

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nimctl.catalog import Catalog, UnjudgedModelError, load_catalog
+from nimctl.cli.known_speeds import read_benches, use_benches
 from nimctl.cli.supplying import read_supplies
 from nimctl.cli.terminal import print_note
 from nimctl.core.engine import InstalledEngine
@@ -20,6 +22,9 @@ from nimctl.environments import find_engines
 from nimctl.errors import InputError
 from nimctl.settings import Settings, read_settings
 
+if TYPE_CHECKING:
+    from nimctl.evidence.measured import BenchRecord
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
@@ -28,12 +33,14 @@ class Machine:
     Attributes:
         source: None for this machine, else the snapshot or preset it was read from.
         engines_assumed: The snapshot names no engines, so all are taken as installed.
+        benches: What was measured so far, on this machine and others, the newest first.
     """
 
     hardware: Hardware
     engines: tuple[InstalledEngine, ...]
     source: str | None = None
     engines_assumed: bool = False
+    benches: "tuple[BenchRecord, ...]" = ()
 
 
 def read_command_settings(**flags: object) -> Settings:
@@ -56,6 +63,7 @@ def read_machine(settings: Settings, other: str | None) -> Machine:
         return Machine(
             hardware=probe_machine(settings.environment),
             engines=find_engines(settings.environment),
+            benches=read_benches(),
         )
     from nimctl.probe import find_preset, read_snapshot
 
@@ -65,6 +73,7 @@ def read_machine(settings: Settings, other: str | None) -> Machine:
             engines=_assume_engines(),
             source=f"preset {other}",
             engines_assumed=True,
+            benches=read_benches(),
         )
     recorded = read_snapshot(Path(other))
     lines = recorded.extra.get("engines")
@@ -77,6 +86,7 @@ def read_machine(settings: Settings, other: str | None) -> Machine:
         ),
         source=other,
         engines_assumed=lines is None,
+        benches=read_benches(),
     )
 
 
@@ -225,7 +235,7 @@ def judge_all(
 
 
 def _judge(manifest: Manifest, machine: Machine, wish: Wish, supply: Supply | None) -> Selection:
-    return select(
+    selection = select(
         manifest,
         machine.hardware,
         wish,
@@ -234,6 +244,7 @@ def _judge(manifest: Manifest, machine: Machine, wish: Wish, supply: Supply | No
         forecast=forecast,
         supply=supply,
     )
+    return use_benches(selection, manifest, machine.hardware, machine.engines, machine.benches)
 
 
 def forecast(shape: Shape, profile: Profile, gpu: str, traffic: Traffic) -> SpeedFigure | None:

@@ -1,18 +1,40 @@
-"""What `bench` measures, and how it shows the report."""
+"""What `bench` measures, how it shows the report, and what it keeps of it."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import typer
 
+from nimctl import __version__
 from nimctl.bench import BenchTarget, run_bench
+from nimctl.cli.choosing import Choice, choose
+from nimctl.cli.facts import find_model, make_wish, open_catalog, read_machine
+from nimctl.cli.known_speeds import open_evidence
 from nimctl.cli.terminal import bold, is_terminal, print_line, print_note, print_warning
+from nimctl.core.hardware import Hardware
+from nimctl.core.manifest import Goal
 from nimctl.core.report import BenchLoad, BenchReport, Percentiles, Scalar, Stop
+from nimctl.core.speed import speaks_for
 from nimctl.core.units import format_duration
 from nimctl.errors import EngineError, InputError, InterruptedByUserError
 from nimctl.server import ChildFailedError, served_by_child
 from nimctl.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What is measured: a server, and what it runs where we chose that ourselves.
+
+    Attributes:
+        choice: None for a server that somebody else started.
+        hardware: The machine that the choice was made for.
+    """
+
+    target: BenchTarget
+    choice: Choice | None = None
+    hardware: Hardware | None = None
 
 
 @contextlib.contextmanager
@@ -22,27 +44,38 @@ def open_target(
     url: str | None,
     model_name: str | None,
     wish: Mapping[str, str | None],
-) -> Iterator[BenchTarget]:
+) -> Iterator[Measured]:
     """The server at `url`, or `model` served by a child process until the end.
 
     Raises:
         InputError: both or neither was named.
+        NothingFitsError: no profile of the model can run here as asked.
         typer.Exit: the child could not serve; it has told why.
     """
     if url is not None:
         if model is not None:
             raise InputError("MODEL and --url cannot be measured at once", hint="give one of them")
-        yield BenchTarget(url=url, model=model_name, api_key=settings.api_key.reveal())
+        target = BenchTarget(url=url, model=model_name, api_key=settings.api_key.reveal())
+        yield Measured(target=target)
         return
     name = model or settings.model
     if name is None:
         raise InputError("nothing to measure", hint="name a MODEL, or give --url")
-    options = [part for key, value in wish.items() if value for part in (f"--{key}", value)]
+    # Chosen here and told to the child, so that what is kept is what ran.
+    machine = read_machine(settings, None)
+    manifest = find_model(open_catalog(settings), settings, name)
+    choice = choose(manifest, machine, settings, make_wish(settings, None))
+    told = {**wish, "profile": choice.verdict.profile.id}
+    options = [part for key, value in told.items() if value for part in (f"--{key}", value)]
     try:
         with served_by_child(
             (name, "--port", "0", *options), settings.environment, _tell_phase
         ) as child_url:
-            yield BenchTarget(url=child_url, api_key=settings.api_key.reveal())
+            yield Measured(
+                target=BenchTarget(url=child_url, api_key=settings.api_key.reveal()),
+                choice=choice,
+                hardware=machine.hardware,
+            )
     except ChildFailedError as error:
         raise typer.Exit(error.exit_code) from error
 
@@ -128,6 +161,36 @@ def _print_totals(report: BenchReport) -> None:
         )
     if report.stop.value != "finished":
         print_warning(f"stopped early ({report.stop.value}): the figures cover what was over")
+
+
+def keep_report(measured: Measured, report: BenchReport) -> None:
+    """Keep what is evidence of a profile's speed here, and say what it will count for."""
+    choice, hardware = measured.choice, measured.hardware
+    if choice is None or hardware is None:
+        return
+    from nimctl.evidence.measured import find_unfit, make_subject, record_report
+
+    unfit = "own engine arguments were set" if choice.settings.engine_args else find_unfit(report)
+    if unfit is not None:
+        print_note(f"not kept as evidence: {unfit}")
+        return
+    subject = make_subject(
+        choice.plan,
+        hardware,
+        engine_version=choice.installed.version,
+        at_unix_s=report.started_unix_s,
+        nimctl_version=__version__,
+    )
+    record = record_report(subject, report)
+    try:
+        number = open_evidence().record_bench(record)
+    except InputError as error:
+        print_warning(f"not kept as evidence: {error.message}")
+        return
+    goals = [
+        goal for goal in get_args(Goal) if speaks_for(record.traffic, choice.plan.device, goal)
+    ]
+    print_note(f"kept as bench {number}; it counts for {' and '.join(goals) or 'no goal'}")
 
 
 def require_success(report: BenchReport) -> None:

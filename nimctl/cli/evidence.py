@@ -1,0 +1,72 @@
+"""`nimctl evidence`: what was measured on this and other machines, shown, exported, forgotten."""
+
+from typing import Annotated
+
+import typer
+
+from nimctl.cli import options
+
+evidence = typer.Typer(help="What was measured, which choices are ranked by.", no_args_is_help=True)
+
+Numbers = Annotated[
+    list[int], typer.Argument(metavar="ID...", help="Numbers of benches, as `ls` shows them.")
+]
+
+
+@evidence.command("ls", short_help="Every bench that was kept, one a line.")
+def list_evidence(json: options.Json = False) -> None:
+    """List every bench that was kept, the newest first, and memory predicted against actual."""
+    from nimctl.cli import evidence_text
+    from nimctl.cli.known_speeds import open_evidence
+    from nimctl.cli.terminal import print_json
+
+    store = open_evidence()
+    benches, memory = store.read_benches(), store.read_memory()
+    if json:
+        print_json(evidence_text.evidence_document(benches, memory))
+    else:
+        evidence_text.print_evidence(store.path, benches, memory)
+
+
+@evidence.command("show", short_help="One bench with all its figures.")
+def show_evidence(
+    number: Annotated[int, typer.Argument(metavar="ID", help="Number of a bench.")],
+    json: options.Json = False,
+) -> None:
+    """Show one bench: what ran, where, under which load, and the percentiles."""
+    from nimctl.cli import evidence_text
+    from nimctl.cli.known_speeds import open_evidence
+    from nimctl.cli.terminal import print_json
+
+    bench = evidence_text.find_bench(open_evidence().read_benches(), number)
+    if json:
+        print_json(evidence_text.bench_document(bench))
+    else:
+        evidence_text.print_bench(bench)
+
+
+@evidence.command("export", short_help="All of it, for a spreadsheet or another program.")
+def export_evidence(json: options.Json = False) -> None:
+    """Print every bench as CSV; with --json everything, memory included, as `ls --json` does."""
+    from nimctl.cli import evidence_text
+    from nimctl.cli.known_speeds import open_evidence
+    from nimctl.cli.terminal import print_json
+
+    store = open_evidence()
+    if json:
+        print_json(evidence_text.evidence_document(store.read_benches(), store.read_memory()))
+    else:
+        evidence_text.print_csv(store.read_benches())
+
+
+@evidence.command("rm", short_help="Forget benches.")
+def remove_evidence(numbers: Numbers, json: options.Json = False) -> None:
+    """Forget benches, e.g. of a machine that was busy with something else at the time."""
+    from nimctl.cli.known_speeds import open_evidence
+    from nimctl.cli.terminal import print_json, print_note
+
+    open_evidence().remove_benches(tuple(dict.fromkeys(numbers)))
+    if json:
+        print_json({"removed": numbers})
+    else:
+        print_note(f"forgot {', '.join(map(str, numbers))}")

@@ -1,0 +1,76 @@
+"""Where this user's evidence is kept, and how it enters a choice."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nimctl.cli.terminal import print_note
+from nimctl.core.engine import InstalledEngine
+from nimctl.core.hardware import Hardware
+from nimctl.core.manifest import Manifest
+from nimctl.core.verdict import Selection
+from nimctl.errors import InputError
+
+if TYPE_CHECKING:
+    from nimctl.evidence.measured import BenchRecord, EvidenceStore
+
+
+def find_evidence_path() -> Path | None:
+    """The file of the evidence, be it there or not; None for a user without a home."""
+    from platformdirs import user_data_path
+
+    # Without a home folder newer releases of platformdirs raise, older ones answer `~/...` as is.
+    try:
+        folder = user_data_path("nimctl")
+    except RuntimeError:
+        return None
+    return folder / "evidence.db" if folder.is_absolute() else None
+
+
+def open_evidence() -> "EvidenceStore":
+    """The evidence, to write or to show it.
+
+    Raises:
+        InputError: there is no home folder.
+    """
+    from nimctl.evidence.measured import EvidenceStore
+
+    path = find_evidence_path()
+    if path is None:
+        raise InputError(
+            "there is no home folder to keep evidence in", hint="set XDG_DATA_HOME to a folder"
+        )
+    return EvidenceStore(path, on_note=_tell)
+
+
+def read_benches() -> "tuple[BenchRecord, ...]":
+    """What was measured so far, the newest first; a file that cannot be read stops no command."""
+    path = find_evidence_path()
+    try:
+        if path is None or not path.exists():
+            return ()
+        return open_evidence().read_benches()
+    except OSError as error:
+        _tell(f"{path} cannot be read: {error.strerror}")
+    except InputError as error:
+        _tell(f"what was measured is not used: {error.message}")
+    return ()
+
+
+def use_benches(
+    selection: Selection,
+    manifest: Manifest,
+    hardware: Hardware,
+    engines: tuple[InstalledEngine, ...],
+    benches: "tuple[BenchRecord, ...]",
+) -> Selection:
+    """The selection ranked by what was measured, where something was."""
+    if not benches:
+        return selection
+    from nimctl.evidence.measured import rank_measured
+
+    versions: dict[str, str | None] = {engine.name: engine.version for engine in engines}
+    return rank_measured(selection, manifest, hardware, versions, benches)
+
+
+def _tell(text: str) -> None:
+    print_note(f"note: {text}")

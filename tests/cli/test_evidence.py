@@ -1,0 +1,115 @@
+"""`nimctl evidence`, and what was measured in the choices of the other commands."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bench_cases import make_bench, make_memory
+
+from nimctl.evidence.measured import EvidenceStore
+
+SMOLLM2 = "huggingfacetb/smollm2-135m-instruct"
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Where the program under test keeps its evidence."""
+    path = tmp_path / "home" / ".local" / "share" / "nimctl" / "evidence.db"
+    return EvidenceStore(path, on_note=pytest.fail)
+
+
+@pytest.fixture
+def this_cpu(run):
+    """What a bench of SmolLM2 on this machine is about."""
+    document = json.loads(run("select", SMOLLM2, "--json").stdout)
+    profile = document["profiles"][0]
+    host = document_host(run)
+    subject = replace(
+        make_bench().subject,
+        model=SMOLLM2,
+        profile_id=profile["profile_id"],
+        profile=profile["description"],
+        engine_version=document["engine"]["version"],
+        device_name=host["cpu_name"] or host["architecture"],
+        threads=min(n for n in (host["physical_cores"], host["usable_cpus"]) if n),
+    )
+    return replace(make_bench(), subject=subject)
+
+
+def document_host(run):
+    return json.loads(run("list-profiles", SMOLLM2, "--json").stdout)["hardware"]["host"]
+
+
+def test_with_nothing_kept_it_says_how_to_begin(run):
+    result = run("evidence", "ls")
+    assert result.returncode == 0
+    assert "nimctl bench MODEL" in result.stdout
+    assert json.loads(run("evidence", "ls", "--json").stdout)["benches"] == []
+    assert run("evidence", "export").stdout == ""
+
+
+def test_benches_are_listed_shown_exported_and_forgotten(run, store):
+    store.record_bench(make_bench())
+    store.record_bench(make_bench(concurrency=8, rate=156.0))
+    store.record_memory(make_memory())
+
+    lines = run("evidence", "ls").stdout.splitlines()
+    assert lines[1].split()[0] == "2" and "8 x 100+100" in lines[1]
+    assert "180.0 MiB" in lines[-1] and "181.0 MiB" in lines[-1]
+
+    shown = run("evidence", "show", "2").stdout
+    for part in ("BENCH 2", "acme/llama-8b", "156.0", "throughput", "inter-token latency"):
+        assert part in shown
+    document = json.loads(run("evidence", "show", "2", "--json").stdout)
+    assert document["counts_for"] == ["throughput"]
+    assert document["time_to_first_token"]["p50"] == 400.0
+
+    rows = list(csv.DictReader(io.StringIO(run("evidence", "export").stdout)))
+    assert [row["tokens_per_second"] for row in rows] == ["156.0", "62.5"]
+    exported = json.loads(run("evidence", "export", "--json").stdout)
+    assert [bench["id"] for bench in exported["benches"]] == [2, 1]
+    assert exported["memory"][0]["part"] == "kv_cache"
+
+    assert run("evidence", "rm", "2").returncode == 0
+    assert [bench.id for bench in store.read_benches()] == [1]
+
+
+@pytest.mark.parametrize("command", [("show", "7"), ("rm", "7")])
+def test_a_number_that_is_not_there_is_said(run, store, command):
+    store.record_bench(make_bench())
+    result = run("evidence", *command)
+    assert result.returncode == 2
+    assert "there is no bench 7" in result.stderr
+    assert "nimctl evidence ls" in result.stderr
+
+
+def test_a_choice_shows_what_was_measured_elsewhere(run, store, this_cpu):
+    store.record_bench(this_cpu)
+    assert "62 tokens/s, first after 50 ms (measured elsewhere)" in run("select", SMOLLM2).stdout
+    explained = run("select", SMOLLM2, "--explain").stdout
+    assert "(measured elsewhere)" in explained
+    listed = json.loads(run("list-profiles", SMOLLM2, "--json").stdout)
+    origins = {p["description"]: p["speed"]["origin"] for p in listed["profiles"]}
+    assert origins[this_cpu.subject.profile] == "measured elsewhere"
+    assert set(origins.values()) <= {"measured elsewhere", "unknown"}
+
+
+@pytest.mark.parametrize("command", [("list-profiles",), ("select", SMOLLM2)])
+def test_a_damaged_file_stops_no_command(run, store, command):
+    store.record_bench(make_bench())
+    store.path.write_text("nothing of a database " * 99)
+    result = run(*command)
+    assert result.returncode == 0
+    assert "is now evidence.db.damaged-" in result.stderr
+    again = run(*command)
+    assert again.returncode == 0
+    assert "damaged" not in again.stderr
+
+
+def test_without_a_home_folder_every_command_still_runs(run):
+    result = run("list-profiles", SMOLLM2, HOME="", XDG_DATA_HOME="relative")
+    assert result.returncode == 0
+    assert not list(Path().glob("relative"))
