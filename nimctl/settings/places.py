@@ -11,6 +11,13 @@ def user_cache_folder() -> Path | None:
     return _absolute(lambda: user_cache_path("nimctl"))
 
 
+def user_data_folder() -> Path | None:
+    """The folder for what is made once and kept, e.g. `~/.local/share/nimctl`."""
+    from platformdirs import user_data_path
+
+    return _absolute(lambda: user_data_path("nimctl"))
+
+
 def user_config_folder() -> Path | None:
     """The folder of the user file, e.g. `~/.config/nimctl`."""
     from platformdirs import user_config_path

@@ -28,6 +28,7 @@ class Settings:
 
     model: str | None
     cache_dir: Path
+    engines_dir: Path | None
     manifest_dirs: tuple[Path, ...]
     profile: str | None
     engine: EngineName | None

@@ -10,7 +10,7 @@ from nimctl.core.manifest import EngineName
 from nimctl.core.wish import WishGoal
 from nimctl.errors import InputError
 from nimctl.settings import values
-from nimctl.settings.places import user_cache_folder
+from nimctl.settings.places import user_cache_folder, user_data_folder
 from nimctl.settings.values import Convert, Secret
 
 
@@ -28,6 +28,7 @@ class Key:
         option: Its command-line option, where that is not `--` and the name.
         secret: Never shown, and never taken from a project file.
         guides_secret: Decides where a secret is sent, so never taken from a project file either.
+        names_programs: Decides which programs run, so never taken from a project file either.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Key:
     option: str | None = None
     secret: bool = False
     guides_secret: bool = False
+    names_programs: bool = False
 
     @property
     def flag(self) -> str:
@@ -53,6 +55,11 @@ def _default_cache_dir() -> Path:
             "there is no home folder to keep weights in", hint="set NIMCTL_CACHE_DIR to a folder"
         )
     return folder
+
+
+def _default_engines_dir() -> Path | None:
+    folder = user_data_folder()
+    return folder / "engines" if folder else None
 
 
 _ENGINE_ALIASES = {
@@ -83,6 +90,14 @@ KEYS: tuple[Key, ...] = (
         default_from=_default_cache_dir,
         environment=("NIMCTL_CACHE_DIR", "NIM_CACHE_PATH"),
         help="Where weights are kept.",
+    ),
+    Key(
+        name="engines_dir",
+        convert=values.path,
+        default_from=_default_engines_dir,
+        environment=("NIMCTL_ENGINES_DIR",),
+        names_programs=True,
+        help="The folder of the engines that `nimctl engines install` installs.",
     ),
     Key(
         name="manifest_dirs",

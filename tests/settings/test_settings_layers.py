@@ -18,6 +18,7 @@ from nimctl.settings import KEYS, Key, Secret, Settings, list_settings, read_set
 SAMPLES: dict[str, tuple[tuple[str, object], tuple[str, object]]] = {
     "model": (("a/b", "a/b"), ("hf://c/d", "hf://c/d")),
     "cache_dir": (("/a", Path("/a")), ("/b c", Path("/b c"))),
+    "engines_dir": (("/a", Path("/a")), ("/b c", Path("/b c"))),
     "manifest_dirs": (("/a", (Path("/a"),)), (f"/b{os.pathsep}/c", (Path("/b"), Path("/c")))),
     "profile": (("default", None), ("0a1b2c3d", "0a1b2c3d")),
     "engine": (("TRTLLM", "tensorrt_llm"), ("llama_cpp", "llama.cpp")),
@@ -76,7 +77,9 @@ def test_every_key_has_an_attribute_a_sample_and_a_flag_of_its_own() -> None:
 @given(
     flags=layer(list(KEYS)),
     environment=layer([key for key in KEYS if key.environment]),
-    project=layer([key for key in KEYS if not (key.secret or key.guides_secret)]),
+    project=layer(
+        [key for key in KEYS if not (key.secret or key.guides_secret or key.names_programs)]
+    ),
     user=layer(list(KEYS)),
     pick=st.randoms(use_true_random=False),
 )

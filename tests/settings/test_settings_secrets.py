@@ -93,6 +93,12 @@ def test_a_project_file_may_not_hold_a_secret(tmp_path: Path) -> None:
     )
 
 
+def test_a_project_file_may_not_say_which_programs_run(tmp_path: Path) -> None:
+    (tmp_path / "nimctl.yaml").write_text("engines_dir: here\n")
+    with pytest.raises(InputError, match="engines_dir: it decides which programs run"):
+        read_settings({}, {}, tmp_path, tmp_path / "c")
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
 def test_a_user_file_with_a_secret_must_be_private(tmp_path: Path, mode: int) -> None:
     file = tmp_path / "my config.yaml"
