@@ -13,9 +13,18 @@ from typing import Any
 _FLASH_ATTENTION = {"on": "ENABLED", "off": "DISABLED", "auto": "AUTO"}
 
 
+class _PrintVersion(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import xllamacpp
+
+        print(xllamacpp.__version__)
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llama_server", allow_abbrev=False)
     add = parser.add_argument
+    add("--version", action=_PrintVersion, nargs=0, help="the wheel's, once it is loaded")
     add("-m", "--model", required=True)
     add("-a", "--alias", default="", help="served names, comma separated")
     add("--host", default="127.0.0.1", help="an address, or a path that ends in .sock")
