@@ -10,8 +10,9 @@ from typing import Any
 from nimctl.cache import Cache, CacheEntry, FetchPlan, PlannedFile
 from nimctl.cli.facts import Machine, judge
 from nimctl.cli.progress import show_progress
-from nimctl.cli.supplying import is_in_place, read_hub_login, request_files
+from nimctl.cli.supplying import find_files, is_in_place, read_hub_login, request_files
 from nimctl.cli.terminal import bold, print_json, print_line
+from nimctl.cli.workspace import join_parts, workspace_folder
 from nimctl.core.manifest import Artifact, Manifest
 from nimctl.core.selection import require_choice
 from nimctl.core.source import Source, SourceUri
@@ -58,9 +59,14 @@ def fetch_artifact(artifact: Artifact, settings: Settings) -> CacheEntry:
         return CacheEntry(
             uri=artifact.source, revision="local", path=Path(artifact.source.location), files=()
         )
-    cache, request = Cache(settings.cache_dir), request_files(artifact)
-    with opened_source(artifact.source, settings) as source, show_progress() as on_progress:
-        return cache.fetch(request, source, on_progress, offline=settings.offline)
+    cache, entries = Cache(settings.cache_dir), []
+    for request in request_files(artifact):
+        with opened_source(request.uri, settings) as source, show_progress() as on_progress:
+            entry = cache.fetch(request, source, on_progress, offline=settings.offline)
+            entries.append(entry)
+    if artifact.parts:
+        return join_parts(settings.cache_dir, artifact, tuple(entries))
+    return entries[0]
 
 
 @contextlib.contextmanager
@@ -120,10 +126,10 @@ def print_fetch_plans(artifacts: tuple[Artifact, ...], settings: Settings, *, js
         if is_in_place(artifact):
             plans.append(_plan_in_place(artifact))
             continue
-        with opened_source(artifact.source, settings) as source:
-            cache = Cache(settings.cache_dir)
-            request = request_files(artifact)
-            plans.append(cache.plan_fetch(request, source, offline=settings.offline))
+        cache = Cache(settings.cache_dir)
+        for request in request_files(artifact):
+            with opened_source(request.uri, settings) as source:
+                plans.append(cache.plan_fetch(request, source, offline=settings.offline))
     if json:
         print_json({"plans": [_plan_document(plan) for plan in plans]})
         return
@@ -180,7 +186,9 @@ def find_weights_dir(artifact: Artifact, settings: Settings) -> Path:
     """Where the files of an artifact are, or will be once they are fetched."""
     if is_in_place(artifact):
         return Path(artifact.source.location)
-    cache, request = Cache(settings.cache_dir), request_files(artifact)
+    if artifact.parts:
+        return workspace_folder(settings.cache_dir, artifact)
+    cache, (request,) = Cache(settings.cache_dir), request_files(artifact)
     entry = cache.find(request)
     return entry.path if entry else cache.expected_path(request)
 
@@ -190,5 +198,6 @@ def describe_files(artifact: Artifact, settings: Settings) -> str:
     size = format_file_bytes(artifact.download_bytes)
     if is_in_place(artifact):
         return f"{artifact.source} ({size}, used where it lies)"
-    here = Cache(settings.cache_dir).find(request_files(artifact)) is not None
-    return f"{artifact.source} ({size}, {'in the cache' if here else 'to download'})"
+    here = find_files(Cache(settings.cache_dir), artifact) is not None
+    more = f" and {len(artifact.parts) - 1} more places" if len(artifact.parts) > 1 else ""
+    return f"{artifact.source}{more} ({size}, {'in the cache' if here else 'to download'})"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from nimctl.cache import Cache, FetchRequest
+from nimctl.cache import Cache, CacheEntry, FetchRequest
 from nimctl.core.manifest import Artifact, Manifest
 from nimctl.core.supply import Supply
 from nimctl.settings import KEYS, Settings
@@ -11,15 +11,25 @@ from nimctl.settings import KEYS, Settings
 _HUB = next(key.default for key in KEYS if key.name == "hf_endpoint")
 
 
-def request_files(artifact: Artifact) -> FetchRequest:
-    """What the cache is asked for."""
-    return FetchRequest(uri=artifact.source, include=artifact.include, pinned=artifact.files)
+def request_files(artifact: Artifact) -> tuple[FetchRequest, ...]:
+    """What the cache is asked for, place by place."""
+    return tuple(
+        FetchRequest(uri=part.source, include=part.include, pinned=part.files)
+        for part in artifact.places
+    )
+
+
+def find_files(cache: Cache, artifact: Artifact) -> tuple[CacheEntry, ...] | None:
+    """What the cache holds of each place; None where something is missing."""
+    entries = tuple(entry for one in request_files(artifact) if (entry := cache.find(one)))
+    return entries if len(entries) == len(artifact.places) else None
 
 
 def is_in_place(artifact: Artifact) -> bool:
     """Whether the weights are a folder of this machine that needs no check: it is not copied."""
     source = artifact.source
-    return source.scheme == "file" and not artifact.files and Path(source.location).is_dir()
+    as_published = not artifact.files and not artifact.parts
+    return source.scheme == "file" and as_published and Path(source.location).is_dir()
 
 
 def read_hub_login() -> str | None:
@@ -59,6 +69,6 @@ def _look_into(cache: Cache, manifest: Manifest, supply: Supply) -> Supply:
         artifact.name
         for artifact in artifacts.values()
         if supply.offline or supply.is_shut_out(artifact) or supply.is_short_of_room(artifact)
-        if is_in_place(artifact) or cache.find(request_files(artifact)) is not None
+        if is_in_place(artifact) or find_files(cache, artifact) is not None
     }
     return replace(supply, complete=frozenset(complete))
