@@ -1,6 +1,6 @@
 """How published files are named, listed and hashed, and the seam through which bytes come."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -11,6 +11,10 @@ from nimctl.errors import FetchError
 
 SCHEMES = ("hf", "ngc", "pypi", "https", "http", "file", "s3", "gs", "az", "modelscope")
 DIGEST_LENGTHS = {"sha256": 64, "blake3": 64, "git-sha1": 40}
+
+
+def do_nothing() -> None:
+    """Nothing is to be ended."""
 
 
 class SourceSyntaxError(ValueError):
@@ -184,9 +188,14 @@ class Listing:
 class Source(Protocol):
     """A place that holds published files.
 
-    A source lists and streams. Retrying, resuming, verifying, locking and publishing live in
-    the cache. `open` is called from several threads at once.
+    A source lists and streams. Splitting into ranges, retrying, resuming, verifying, locking and
+    publishing live in the cache. `open` is called from several threads at once.
     """
+
+    @property
+    def connections(self) -> int:
+        """How many streams at once, of one file or of several, are worth opening."""
+        ...
 
     @property
     def listing_note(self) -> str | None:
@@ -203,9 +212,19 @@ class Source(Protocol):
         ...
 
     def open(
-        self, listing: Listing, file: RemoteFile, offset_bytes: int
+        self,
+        listing: Listing,
+        file: RemoteFile,
+        start_bytes: int,
+        end_bytes: int | None = None,
     ) -> AbstractContextManager["ByteStream"]:
-        """Stream `file` from `offset_bytes` on.
+        """Stream `file` from `start_bytes` up to `end_bytes`, which is not part of it.
+
+        A place that has no ranges may start at 0 and send the whole file; the stream says so.
+        The reader may leave at any time.
+
+        Args:
+            end_bytes: None is the end of the file.
 
         Raises:
             FetchError: the bytes cannot be had.
@@ -226,8 +245,10 @@ class ByteStream:
     Attributes:
         start_bytes: Where the stream really starts: the asked offset, or 0 where the place
             cannot start in the middle.
-        chunks: The bytes from there to the end of the file.
+        chunks: The bytes from there on, in pieces of at most a few hundred kilobytes.
+        cancel: Ends the stream from another thread: a read that waits fails at once.
     """
 
     start_bytes: int
     chunks: Iterator[bytes]
+    cancel: Callable[[], None] = do_nothing
