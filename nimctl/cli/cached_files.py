@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from nimctl.cache import CacheEntry
 from nimctl.core.source import ByteStream, Digest, Listing, RemoteFile, SourceUri
 from nimctl.errors import FetchError, InputError
-
-_CHUNK_BYTES = 1024**2
+from nimctl.sources.pieces import read_pieces
 
 
 class CachedFiles:
     """The files of one repository at one revision, as far as they were brought before."""
 
+    connections = 1
     listing_note = None
 
     def __init__(self, entries: Iterable[CacheEntry]) -> None:
@@ -50,8 +50,14 @@ class CachedFiles:
         return Listing(uri=uri, revision=revisions[0], files=tuple(files.values()))
 
     @contextmanager
-    def open(self, listing: Listing, file: RemoteFile, offset_bytes: int) -> Iterator[ByteStream]:
-        """Read a file of the listing from `offset_bytes` on."""
+    def open(
+        self,
+        listing: Listing,
+        file: RemoteFile,
+        start_bytes: int,
+        end_bytes: int | None = None,
+    ) -> Iterator[ByteStream]:
+        """Read a stretch of a file of the listing."""
         path = next(
             entry.path / file.path
             for entry in self._find(listing.uri)
@@ -59,9 +65,8 @@ class CachedFiles:
         )
         try:
             with path.open("rb") as stream:
-                stream.seek(offset_bytes)
-                chunks = iter(lambda: stream.read(_CHUNK_BYTES), b"")
-                yield ByteStream(start_bytes=offset_bytes, chunks=chunks)
+                chunks = read_pieces(stream, start_bytes, end_bytes)
+                yield ByteStream(start_bytes=start_bytes, chunks=chunks)
         except OSError as error:
             raise FetchError(f"{path} cannot be read: {error.strerror}") from error
 

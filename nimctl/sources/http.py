@@ -13,6 +13,7 @@ from nimctl.sources.http_transfer import HttpTransfer, announced_size_bytes, ver
 class HttpSource:
     """A web server; its ETag tells one version of the file from the next."""
 
+    connections = 16
     listing_note = None
 
     def __init__(self, access: SourceAccess) -> None:
@@ -29,11 +30,15 @@ class HttpSource:
         return Listing(uri=uri, revision=revision if version else "unversioned", files=(file,))
 
     def open(
-        self, listing: Listing, file: RemoteFile, offset_bytes: int
+        self,
+        listing: Listing,
+        file: RemoteFile,
+        start_bytes: int,
+        end_bytes: int | None = None,
     ) -> AbstractContextManager[ByteStream]:
         """Stream the file, as long as it is still the listed version."""
         return self._transfer.stream_file(
-            str(listing.uri), file, offset_bytes, version=file.version
+            str(listing.uri), file, start_bytes, end_bytes, version=file.version
         )
 
     def close(self) -> None:

@@ -51,13 +51,14 @@ class HttpTransfer:
         self,
         url: str,
         file: RemoteFile,
-        offset_bytes: int,
+        start_bytes: int,
+        end_bytes: int | None = None,
         *,
         secrets: Mapping[str, str] = NO_HEADERS,
         explain: Explain = explain_nothing,
         version: str | None = None,
     ) -> Iterator[ByteStream]:
-        """Stream `file` from `offset_bytes` on, or from its start where the server has no ranges.
+        """Stream `file` up to `end_bytes`, or all of it where the server has no ranges.
 
         Args:
             secrets: Headers for the origin of `url` only.
@@ -70,8 +71,9 @@ class HttpTransfer:
             FetchError: refused.
         """
         headers: dict[str, str] = {}
-        if offset_bytes:
-            headers["Range"] = f"bytes={offset_bytes}-"
+        if start_bytes or end_bytes is not None:
+            last = "" if end_bytes is None else end_bytes - 1
+            headers["Range"] = f"bytes={start_bytes}-{last}"
             if version is not None:
                 headers["If-Range"] = version
         with self.get(url, headers=headers, secrets=secrets, explain=explain) as response:
@@ -79,15 +81,15 @@ class HttpTransfer:
                 raise SourceChangedError(
                     f"{file.path} changed on {response.url.host}: was {version}, is {now}"
                 )
-            start_bytes, size_bytes = _announced(response)
-            if start_bytes not in (0, offset_bytes):
+            first_bytes, size_bytes = _announced(response)
+            if first_bytes not in (0, start_bytes):
                 raise FetchError(f"{response.url.host} answers with other bytes than were asked")
             if size_bytes is not None and file.size_bytes not in (None, size_bytes):
                 raise TemporaryFetchError(
                     f"{response.url.host} announces {size_bytes} bytes for {file.path}, "
                     f"but {file.size_bytes} were published"
                 )
-            yield ByteStream(start_bytes=start_bytes, chunks=response.iter_raw())
+            yield ByteStream(start_bytes=first_bytes, chunks=response.iter_raw())
 
     def read_json(
         self,

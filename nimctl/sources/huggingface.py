@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class HuggingFaceSource:
     """A Hugging Face hub, or a server that speaks like one."""
 
+    connections = 16
     listing_note = None
 
     def __init__(self, access: SourceAccess) -> None:
@@ -54,14 +55,19 @@ class HuggingFaceSource:
         return Listing(uri=uri, revision=commit, files=files)
 
     def open(
-        self, listing: Listing, file: RemoteFile, offset_bytes: int
+        self,
+        listing: Listing,
+        file: RemoteFile,
+        start_bytes: int,
+        end_bytes: int | None = None,
     ) -> AbstractContextManager[ByteStream]:
         """Stream a file of the listed commit; a fresh signed address is asked for each time."""
         return self._transfer.stream_file(
             f"{self._endpoint}/{listing.uri.location}/resolve/"
             f"{quote(listing.revision, safe='')}/{quote(file.path)}",
             file,
-            offset_bytes,
+            start_bytes,
+            end_bytes,
             secrets={"Authorization": f"Bearer {self._token}"} if self._token else {},
             explain=partial(self._explain, listing.uri),
         )

@@ -5,18 +5,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceChangedError, SourceUri
 from nimctl.errors import FetchError
 from nimctl.sources.access import SourceAccess
-
-CHUNK_BYTES = 1024 * 1024
+from nimctl.sources.pieces import read_pieces
 
 
 class LocalSource:
     """Files of this machine; links to files are followed, links to folders and `.folders` not."""
 
+    connections = 1
     listing_note = None
 
     def __init__(self, access: SourceAccess) -> None:
@@ -33,16 +32,22 @@ class LocalSource:
         return Listing(uri=uri, revision=revision, files=files)
 
     @contextmanager
-    def open(self, listing: Listing, file: RemoteFile, offset_bytes: int) -> Iterator[ByteStream]:
-        """Read the file from `offset_bytes` on, as long as it was not changed."""
+    def open(
+        self,
+        listing: Listing,
+        file: RemoteFile,
+        start_bytes: int,
+        end_bytes: int | None = None,
+    ) -> Iterator[ByteStream]:
+        """Read a stretch of the file, as long as it was not changed."""
         path = _folder(Path(listing.uri.location)) / file.path
         with _failures_in_words():
             stream = path.open("rb")
         with stream:
             if _version(os.fstat(stream.fileno())) != file.version:
                 raise SourceChangedError(f"{path} was changed since it was listed")
-            stream.seek(offset_bytes)
-            yield ByteStream(start_bytes=offset_bytes, chunks=_chunks(stream))
+            chunks = _in_words(read_pieces(stream, start_bytes, end_bytes))
+            yield ByteStream(start_bytes=start_bytes, chunks=chunks)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -73,10 +78,9 @@ def _version(facts: os.stat_result) -> str:
     return f"{facts.st_ino}-{facts.st_size}-{facts.st_mtime_ns}"
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+def _in_words(pieces: Iterator[bytes]) -> Iterator[bytes]:
     with _failures_in_words():
-        while chunk := stream.read(CHUNK_BYTES):
-            yield chunk
+        yield from pieces
 
 
 @contextmanager

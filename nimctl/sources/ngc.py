@@ -28,6 +28,7 @@ class NgcSource:
     that the presigned addresses point to.
     """
 
+    connections = 16
     listing_note = None
 
     def __init__(self, access: SourceAccess) -> None:
@@ -57,7 +58,13 @@ class NgcSource:
         return Listing(uri=uri, revision=version, files=tuple(files))
 
     @contextmanager
-    def open(self, listing: Listing, file: RemoteFile, offset_bytes: int) -> Iterator[ByteStream]:
+    def open(
+        self,
+        listing: Listing,
+        file: RemoteFile,
+        start_bytes: int,
+        end_bytes: int | None = None,
+    ) -> Iterator[ByteStream]:
         """Stream a file from a presigned address, asked for anew each time because they expire."""
         address = (
             f"{self._model_address(listing.uri)}/{quote(listing.revision, safe='')}/files?"
@@ -66,7 +73,7 @@ class NgcSource:
         urls = _member(self._read(listing.uri, address), "urls", list)
         if len(urls) != 1:
             raise FetchError(f"NGC gives {len(urls)} addresses for {file.path}, not one")
-        with self._transfer.stream_file(str(urls[0]), file, offset_bytes) as stream:
+        with self._transfer.stream_file(str(urls[0]), file, start_bytes, end_bytes) as stream:
             yield stream
 
     def close(self) -> None:

@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import IO
 
 from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri, parse_digest
 from nimctl.errors import DiskFullError, FetchError, InputError
 from nimctl.sources.access import SourceAccess
+from nimctl.sources.pieces import read_pieces
 from nimctl.sources.scratch import Scratch
 
-CHUNK_BYTES = 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 _PIP = (
@@ -35,6 +34,7 @@ class PypiSource:
     until `close`, and its files are read from there.
     """
 
+    connections = 1
     listing_note = "pip is fetching the whole package; it tells no progress until it is done"
 
     def __init__(self, access: SourceAccess) -> None:
@@ -55,14 +55,20 @@ class PypiSource:
         return Listing(uri=uri, revision=version, files=files)
 
     @contextmanager
-    def open(self, listing: Listing, file: RemoteFile, offset_bytes: int) -> Iterator[ByteStream]:
+    def open(
+        self,
+        listing: Listing,
+        file: RemoteFile,
+        start_bytes: int,
+        end_bytes: int | None = None,
+    ) -> Iterator[ByteStream]:
         """Read a file out of the fetched package."""
         requirement = _requirement(listing.uri)
         with _damage_in_words(requirement):
             stream = _root(self._packages[listing.uri]).joinpath(file.path).open("rb")
-            stream.seek(offset_bytes)
         with stream:
-            yield ByteStream(start_bytes=offset_bytes, chunks=_chunks(stream, requirement))
+            chunks = _in_words(read_pieces(stream, start_bytes, end_bytes), requirement)
+            yield ByteStream(start_bytes=start_bytes, chunks=chunks)
 
     def close(self) -> None:
         """Delete what was fetched."""
@@ -153,10 +159,9 @@ def _described(record: str) -> Iterator[RemoteFile]:
             )
 
 
-def _chunks(stream: IO[bytes], requirement: str) -> Iterator[bytes]:
+def _in_words(pieces: Iterator[bytes], requirement: str) -> Iterator[bytes]:
     with _damage_in_words(requirement):
-        while chunk := stream.read(CHUNK_BYTES):
-            yield chunk
+        yield from pieces
 
 
 @contextmanager
