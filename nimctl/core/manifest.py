@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -311,14 +312,8 @@ def find_profile(manifest: Manifest, text: str) -> Profile:
     Raises:
         InputError: nothing matches, or several profiles do; names the candidates or the nearest.
     """
-    wanted = text.strip().lower()
-    words = [word.strip(".-") for word in _WORD.findall(wanted)]
-    for found in (
-        [p for p in manifest.profiles if p.id.lower() == wanted],
-        [p for p in manifest.profiles if p.description == wanted],
-        [p for p in manifest.profiles if any(_names_id(word, p) for word in words)],
-        [p for p in manifest.profiles if _normalize(p.description) in map(_normalize, words)],
-    ):
+    words = [word.strip(".-") for word in _WORD.findall(text.lower())]
+    for found in _list_candidates(manifest, text.strip().lower(), words):
         if len(found) == 1:
             return found[0]
         if found:
@@ -328,6 +323,15 @@ def find_profile(manifest: Manifest, text: str) -> Profile:
                 hint="give more of the id",
             )
     raise _unknown_profile(manifest, text.strip(), words)
+
+
+def _list_candidates(manifest: Manifest, wanted: str, words: list[str]) -> Iterator[list[Profile]]:
+    """The profiles that may be meant, the surest reading of the text first."""
+    yield [p for p in manifest.profiles if p.id.lower() == wanted]
+    yield [p for p in manifest.profiles if p.description == wanted]
+    yield [p for p in manifest.profiles if any(_names_id(word, p) for word in words)]
+    named = {_normalize(word) for word in words}
+    yield [p for p in manifest.profiles if _normalize(p.description) in named]
 
 
 def _names_id(word: str, profile: Profile | LeftOutProfile) -> bool:
