@@ -208,12 +208,16 @@ def count_cpu_cache_bytes(plan: Plan) -> int:
 
 
 def count_cpu_cache_tokens(
-    shape: Shape, cache_bytes: int, *, block_tokens: int = CPU_BLOCK_TOKENS
+    shape: Shape, cache_bytes: int, *, context_length: int, block_tokens: int = CPU_BLOCK_TOKENS
 ) -> int:
-    """The tokens that vLLM prints as the size of a cache, for a model whose layers are alike."""
+    """The tokens that vLLM prints as the size of a cache, for a model whose layers are alike.
+
+    Its `get_kv_cache_capacity`: the requests that fit in whole blocks, times their context.
+    """
     block = Load(context_length=block_tokens, sequences=1, kv_element_bytes=2)
     whole = Split(tensor_parallel=1, pipeline_parallel=1, lora=False)
-    return cache_bytes // count_kv_bytes(shape, block, whole) * block_tokens
+    blocks = cache_bytes // count_kv_bytes(shape, block, whole)
+    return int(blocks / ceil(context_length / block_tokens) * context_length)
 
 
 ENGINE = Engine(traits=TRAITS, launch=launch)
