@@ -22,6 +22,7 @@ from nimctl.core.memory import count_kv_bytes_per_token
 MANIFESTS = load_catalog().manifests()
 BITS_PER_WEIGHT = {
     "bf16": (16, 16.02),
+    "fp16": (16, 16.02),
     "fp8": (8, 10.2),  # what is not quantised, embeddings before all, weighs more in small models
     "q8_0": (8.5, 8.6),
     "q4_1": (5, 6),
@@ -213,8 +214,7 @@ def test_the_model_of_the_mission_has_its_profiles():
     manifest = load_catalog().find("meta/llama3-8b-instruct")
     descriptions = {profile.description for profile in manifest.profiles}
     assert {
-        f"tensorrt_llm-{precision}-tp{width}-pp1-{goal}{lora}"
-        for precision in ("fp8", "bf16")
+        f"tensorrt_llm-bf16-tp{width}-pp1-{goal}{lora}"
         for width in (1, 2, 4)
         for goal in ("latency", "throughput")
         for lora in ("", "-lora")
@@ -222,8 +222,21 @@ def test_the_model_of_the_mission_has_its_profiles():
     assert {
         "vllm-bf16-tp4-pp1-lora",
         "vllm-fp8-tp1-pp1",
+        "vllm-fp16-tp1-pp1",
         "llama.cpp-q4_k_m-tp1-pp1",
     } <= descriptions
+
+
+@each_manifest
+def test_fp16_is_offered_only_where_its_range_is_enough(manifest):
+    """vLLM refuses Gemma 3 and GLM-4 in fp16, and Qwen 2 overflows in it."""
+    offered = [profile for profile in manifest.profiles if profile.precision == "fp16"]
+    for profile in offered:
+        assert profile.engine == "vllm"
+        assert profile.artifact.name == "bf16"
+        assert manifest.shape.architecture in (
+            "LlamaForCausalLM", "MistralForCausalLM", "Qwen3ForCausalLM",
+        )  # fmt: skip
 
 
 def test_all_manifests_load_in_half_a_second_from_a_cold_start():

@@ -63,8 +63,8 @@ class TestSelect:
 
     def test_the_reason_is_data_too(self, run):
         document = json.loads(run("select", LLAMA, "--hardware", snapshot("h100"), "--json").stdout)
-        assert document["decided_by"]["field"] == "goal"
-        assert document["command"][0] == "tensorrt_llm"
+        assert document["decided_by"]["field"] == "speed"
+        assert document["command"][0] == "vllm"
         assert document["profiles"][0]["profile_id"] == document["chosen"]
 
     def test_a_preset_stands_for_a_machine(self, run):

@@ -144,7 +144,8 @@ def test_an_unknown_rate_leaves_only_the_time_between_tokens():
         ("B200", "nvfp4", 9000e12),
         ("H100", "nvfp4", 989.5e12),
         ("H100", "q4_k_m", 989.5e12),
-        ("GB10", "bf16", None),
+        ("GB10", "bf16", 125e12),
+        ("T4", "fp16", 65e12),
     ],
 )
 def test_weights_are_multiplied_in_what_the_tensor_cores_know(gpu, precision, flop_s):
