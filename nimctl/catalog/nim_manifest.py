@@ -12,7 +12,7 @@ from typing import cast
 from nimctl.catalog.nim import NimManifest, NimProfile
 from nimctl.catalog.nim_files import LeftOutError, find_artifact, find_checkpoints
 from nimctl.catalog.sheet import ManifestSheet, UnjudgedModel
-from nimctl.core.gpu_table import GPU_MODELS
+from nimctl.core.gpu_table import GPU_MODELS, find_gpu_model
 from nimctl.core.manifest import Artifact, EngineName, Goal, LeftOutProfile, Manifest, Profile
 
 ENGINES: dict[str, EngineName] = {
@@ -86,6 +86,7 @@ def _make_profile(entry: NimProfile, known: Manifest) -> Profile:
     if entry.precision is None:
         raise LeftOutError("its tags name no precision")
     goal = entry.goal if entry.goal in ("latency", "throughput") else None
+    gpu, gpu_device = _find_gpu(entry)
     return Profile(
         id=entry.id,
         engine=engine,
@@ -95,19 +96,30 @@ def _make_profile(entry: NimProfile, known: Manifest) -> Profile:
         pipeline_parallel=entry.pipeline_parallel,
         goal=cast("Goal | None", goal),
         lora=entry.lora,
-        gpu=entry.gpu,
-        gpu_device=entry.gpu_device or (_find_device(entry.gpu) if entry.gpu else None),
+        gpu=gpu,
+        gpu_device=gpu_device,
     )
 
 
-def _find_device(gpu: str) -> str:
-    """The PCI id of a GPU that is only named, where the name leaves no doubt."""
-    named = (model for model in GPU_MODELS if model.short_name == gpu.upper())
+def _find_gpu(entry: NimProfile) -> tuple[str | None, str | None]:
+    """The short name and the PCI id of the GPU it was built for; one may be told by the other.
+
+    Raises:
+        LeftOutError: there is only a name, and it may be that of several GPUs.
+    """
+    if entry.gpu_device:
+        model = find_gpu_model(None, entry.gpu_device)
+        return entry.gpu or (model.short_name if model else None), entry.gpu_device
+    if entry.gpu is None:
+        return None, None
+    named = (model for model in GPU_MODELS if model.short_name == entry.gpu.upper())
     ids = [device for model in named for device in model.pci_device_ids]
     if len(ids) != 1:
         known = f"there are {' and '.join(ids)}" if ids else "none of that name is known"
-        raise LeftOutError(f"it was built for {gpu} of which no tag says the PCI id, and {known}")
-    return ids[0]
+        raise LeftOutError(
+            f"it was built for {entry.gpu} of which no tag says the PCI id, and {known}"
+        )
+    return entry.gpu, ids[0]
 
 
 def _name_artifact(profile: Profile, names: dict[Artifact, str]) -> Profile:

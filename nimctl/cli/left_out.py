@@ -4,10 +4,9 @@ from collections import Counter
 from typing import Any
 
 from nimctl.catalog import UnjudgedModel, UnjudgedModelError
+from nimctl.cli.listing_text import ID_DIGITS
 from nimctl.cli.terminal import bold, dim, print_line, print_wrapped
 from nimctl.core.manifest import LeftOutProfile, Manifest
-
-_SHOWN_DIGITS = 12
 
 
 def print_left_out(manifest: Manifest, *, in_full: bool) -> None:
@@ -17,7 +16,8 @@ def print_left_out(manifest: Manifest, *, in_full: bool) -> None:
     print_line("- Left out, as nimctl cannot read or run them:")
     if in_full:
         for one in manifest.left_out:
-            print_wrapped(f"  - {one.name}", f"{one.reason} ({one.place})", indent=6)
+            print_line(f"  - {one.name}")
+            print_wrapped("", f"{one.reason} ({one.place})", indent=4)
         return
     for reason, count in Counter(one.reason for one in manifest.left_out).most_common():
         print_wrapped(f"  - {count} x", reason, indent=8)
@@ -56,7 +56,7 @@ def print_unjudged(error: UnjudgedModelError) -> None:
     print_line("- Not judged:")
     for one in unjudged.left_out:
         own = "" if one.reason in unjudged.reason else f"  {one.reason}"
-        print_wrapped(f"  - {one.id[:_SHOWN_DIGITS]}", f"{one.description}{own}", indent=17)
+        print_wrapped(f"  - {one.id[:ID_DIGITS]}", f"{one.description}{own}", indent=18)
     if error.hint:
         print_wrapped("hint:", error.hint, indent=6)
 

@@ -157,7 +157,7 @@ def test_profiles_nimctl_can_judge_are_kept_under_nims_ids_and_the_others_are_sa
         ("a361", "vllm-bf16-tp2-pp1-lora"),
         ("b472", "tensorrt_llm-bf16-tp8-pp2"),
         ("c583", "tensorrt_llm-h100-bf16-tp2-pp1-throughput"),
-        ("d694", "vllm-bf16-tp1-pp1"),
+        ("d694", "vllm-gb10-bf16-tp1-pp1"),
         ("e7a5", "tensorrt_llm-a10g-bf16-tp1-pp1"),
     ]
     assert [str(one).removeprefix("nim.yaml:") for one in manifest.left_out] == [
