@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Literal
 
@@ -359,6 +358,8 @@ def _list_names(names: list[str]) -> str:
 
 def _unknown_profile(manifest: Manifest, text: str, words: list[str]) -> InputError:
     """Why nothing is found: it was left out, or there is no such name and these are the nearest."""
+    from difflib import get_close_matches
+
     for one in manifest.left_out:
         if any(_names_id(word, one) or word == one.description for word in words):
             return InputError(f"profile {one.name} of {manifest.model} is left out: {one.reason}")
