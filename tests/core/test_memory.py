@@ -86,6 +86,18 @@ def test_llama_cpps_compute_buffer_matches_what_it_prints(
     assert counted == pytest.approx(printed_mib * MIB, rel=0.002)
 
 
+def test_vllms_activations_grow_as_it_printed_for_llama_8b():
+    # vllm issue 10517: weights of 14.99 GiB; `peak_torch_memory=17.06GiB` at 20,000 tokens in one
+    # batch and 17.98 GiB at 29,000, each rounded to 0.01 GiB
+    activations = TRAITS["vllm"].memory.activations
+    peaks = [
+        activations.count_bytes(SHAPE, tokens=tokens, context_length=tokens, tensor_parallel=1)
+        for tokens in (20_000, 29_000)
+    ]
+    assert peaks[1] - peaks[0] == pytest.approx((17.98 - 17.06) * GIB, rel=0.015)
+    assert [14.99 + peak / GIB for peak in peaks] == pytest.approx([17.06, 17.98], abs=0.02)
+
+
 def test_key_value_heads_are_copied_where_there_are_more_gpus_than_heads():
     assert count_kv_bytes_per_token(SHAPE, tensor_parallel=8) == 131_072 // 8
     assert count_kv_bytes_per_token(SHAPE, tensor_parallel=16) == 131_072 // 8
