@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from bare_weights import SMALL, llama_tensors, safetensors_file
 from fake_hub import FakeHub
 
@@ -135,6 +136,40 @@ class TestUnknownShape:
         plan = next(p["plan"] for p in document["profiles"] if p["profile_id"] == "1" * 64)
         assert 0.9 < plan["memory_per_device"]["weights_bytes"] / len(weights) <= 1
         assert hub.served("Acme/New-1B", "model.safetensors") < len(weights)
+
+    def test_each_place_is_looked_into_and_one_that_refuses_is_told(self, run, shapeless, own, hub):
+        """Weights of a precision whose place cannot be looked into are left out, no more."""
+        places = {"3" * 64: ("fp8", "New-1B-FP8"), "4" * 64: ("nvfp4", "New-1B-FP4")}
+        others = [
+            {
+                "id": identity,
+                "tags": {"llm_engine": "vllm", "precision": precision, "tp": "1", "pp": "1"},
+                "workspace": {
+                    "files": {
+                        name: {"uri": f"hf://Acme/{place}:main?file={name}"}
+                        for name in ("config.json", "model.safetensors")
+                    }
+                },
+            }
+            for identity, (precision, place) in places.items()
+        ]
+        profiles = [*SHAPELESS["profiles"], *others]
+        (own / "nim.json.yaml").write_text(yaml.safe_dump(SHAPELESS | {"profiles": profiles}))
+        quantized = SMALL | {"quantization_config": {"quant_method": "fp8"}}
+        for name, config, dtype in (
+            ("Acme/New-1B", SMALL, "BF16"),
+            ("Acme/New-1B-FP8", quantized, "F8_E4M3"),
+        ):
+            weights = safetensors_file(llama_tensors(SMALL, dtype=dtype))
+            files = {"config.json": json.dumps(config).encode(), "model.safetensors": weights}
+            hub.add_model(name, files)
+        asked = ("list-profiles", "acme/new-1b", *shapeless, *H100, "--json")
+        result = run(*asked, HF_ENDPOINT=hub.url)
+        assert result.returncode == 0, result.stderr
+        assert "shows no model Acme/New-1B-FP4" in result.stderr
+        document = json.loads(result.stdout)
+        assert {p["precision"] for p in document["profiles"]} == {"bf16", "fp8"}
+        assert [one["profile_id"] for one in document["left_out"]] == ["4" * 64]
 
     def test_where_its_config_cannot_be_read_its_profiles_are_listed_all_the_same(
         self, run, shapeless, hub
