@@ -1,7 +1,8 @@
 """Regenerates the predictions of nimctl/evidence from the measured tables of aiconfigurator.
 
 A developer's tool, not shipped. It needs `pip install aiconfigurator==0.12.0` in an environment of
-its own (aiconfigurator-core, which holds the tables, comes with it) and takes about eight minutes:
+its own with nimctl (aiconfigurator-core, which holds the tables, comes with it) and takes about
+eight minutes:
 
     python scripts/predict_speed.py --out nimctl/evidence/predictions.csv
 """
@@ -18,48 +19,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from speed_models import LLAMA, MISTRAL, MODEL_COLUMNS, MODELS, Model, read_shape
+from speed_models import MODEL_COLUMNS, MODELS, Model, read_shape
 
-PROMPT_TOKENS = 1000
-OUTPUT_TOKENS = 200
-CONCURRENCIES = (64, 16, 4)
-"""Requests at once of the throughput load: the first that the key/value cache holds."""
+from nimctl.core.speed import ONE_AT_A_TIME
+from nimctl.evidence import live
+from nimctl.evidence.live import BLACKWELL, CONCURRENCIES, MOST_SLOWDOWN, QUANTISATION, TITLES
 
-SYSTEMS = {
-    "h100_sxm": "H100",
-    "h200_sxm": "H200",
-    "a100_sxm": "A100",
-    "l40s": "L40S",
-    "b200_sxm": "B200",
-    "b300_sxm": "B300",
-    "gb200": "GB200",
-    "gb300": "GB300",
-    "rtx_pro_6000_server": "RTX_PRO_6000_SERVER",
-}
-"""aiconfigurator's systems with measured tables, and NIM's short name of the GPU.
-
-Left out, as nothing is measured for them: a30, l4, h100_pcie and a100_pcie.
-"""
-
-ENGINES = {"trtllm": "tensorrt_llm", "vllm": "vllm"}
+SYSTEMS = {system: gpu for gpu, system in live.SYSTEMS.items()}
+ENGINES = {backend: engine for engine, backend in live.BACKENDS.items()}
 TENSOR_PARALLEL = (1, 2, 4, 8)
 MOST_SPLIT = 4
 """A model is split over at most this many times the fewest GPUs that hold it."""
-
-QUANTISATION: dict[str, dict[str, str]] = {
-    "bf16": {},
-    "fp8": {
-        "gemm_quant_mode": "fp8_static",
-        "moe_quant_mode": "fp8",
-        "kvcache_quant_mode": "fp8",
-    },
-    "nvfp4": {
-        "gemm_quant_mode": "nvfp4",
-        "moe_quant_mode": "nvfp4",
-        "kvcache_quant_mode": "fp8",
-    },
-}
-"""What NVIDIA's ModelOpt checkpoints of a precision hold; "" leaves it to the published config."""
 
 BLOCK_FP8_OF_VLLM = {"gemm_quant_mode": "fp8"}
 """Instead of vLLM's table of matrix products in block-scaled fp8, which is not believed.
@@ -68,16 +38,6 @@ It puts one token of Qwen3-30B-A3B on a B200 at 28 ms, more than sixteen tokens 
 real machines (MiniMax-M2.5, in systems/silicon_sample.csv) it is 1.2 to 2.4 times too slow in the
 median; the table of plain fp8 is at 0.81 to 0.84.
 """
-MOST_SLOWDOWN = 1.5
-"""Fewer bits that take longer than this many times bf16 for one request are not believed.
-
-Fewer bytes are read, so only the time to start kernels can make it so; vLLM's fp8 products of few
-tokens on Blackwell are in the tables at more than twice their bf16.
-"""
-
-
-BLACKWELL = {"B200", "B300", "GB200", "GB300", "RTX_PRO_6000_SERVER"}
-
 
 COLUMNS = (
     "model", "gpu", "engine", "precision", "tp",
@@ -103,8 +63,7 @@ class Estimator:
             "num_key_value_heads", "head_dim", "vocab_size",
         )  # fmt: skip
         config: dict[str, Any] = dict(zip(names, model.dimensions, strict=True))
-        # Mistral's layers are Llama's; aiconfigurator knows only that name.
-        architecture = LLAMA if model.architecture == MISTRAL else model.architecture
+        architecture = live.ARCHITECTURES[model.architecture]
         config |= {"architectures": [architecture], "max_position_embeddings": 32_768}
         (home / "config.json").write_text(json.dumps(config))
         return str(home)
@@ -183,7 +142,11 @@ def predict_splits(
     for tp in TENSOR_PARALLEL:
         if fewest and tp > fewest * MOST_SPLIT:
             return
-        load = {"isl": PROMPT_TOKENS, "osl": OUTPUT_TOKENS, **modes}
+        load = {
+            "isl": ONE_AT_A_TIME.prompt_tokens,
+            "osl": ONE_AT_A_TIME.output_tokens,
+            **modes,
+        }
         try:
             alone = estimator.estimate(path, system, backend, tp, batch_size=1, **load)
             loaded = find_load(estimator, path, system, backend, tp, load)
@@ -230,13 +193,12 @@ def write_predictions(out: Path, estimator: Estimator) -> None:
         MODEL_COLUMNS,
         [read_shape(model) for model in MODELS],
     )
-    titles = {"trtllm": "TensorRT-LLM", "vllm": "vLLM"}
     tool = f"aiconfigurator {version('aiconfigurator')}"
     _write_table(
         out.with_name("predicted_with.csv"),
         ("gpu", "engine", "source"),
         [
-            [SYSTEMS[system], ENGINES[backend], f"{tool}, {titles[backend]} {used} tables"]
+            [SYSTEMS[system], ENGINES[backend], f"{tool}, {TITLES[ENGINES[backend]]} {used} tables"]
             for (system, backend), used in estimator.versions.items()
         ],
     )

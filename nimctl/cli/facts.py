@@ -12,7 +12,7 @@ from nimctl.cli.terminal import print_note
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import Hardware
 from nimctl.core.manifest import Manifest, Profile, Shape
-from nimctl.core.selection import select
+from nimctl.core.selection import Forecast, select
 from nimctl.core.speed import SpeedFigure, Traffic
 from nimctl.core.supply import Supply
 from nimctl.core.verdict import Selection
@@ -213,28 +213,42 @@ def _parse_gpus(text: str) -> tuple[int, ...]:
 
 
 def judge(manifest: Manifest, machine: Machine, wish: Wish, settings: Settings) -> Selection:
-    """Every profile of the model judged for this machine and wish."""
-    return judge_all((manifest,), machine, wish, settings)[0]
+    """Every profile of the model judged for this machine and wish.
+
+    Every command that chooses one comes here, so that all of them know the same speeds.
+    """
+    return judge_all((manifest,), machine, wish, settings, live=True)[0]
 
 
 def judge_all(
-    manifests: tuple[Manifest, ...], machine: Machine, wish: Wish, settings: Settings
+    manifests: tuple[Manifest, ...],
+    machine: Machine,
+    wish: Wish,
+    settings: Settings,
+    *,
+    live: bool = False,
 ) -> tuple[Selection, ...]:
     """Every profile of every model judged for this machine and wish.
 
     Of another machine nothing is known of its disk, and of who is logged in there.
+
+    Args:
+        live: Whether speeds that are not shipped are predicted now, which takes seconds for the
+            first on a GPU.
     """
     if machine.source is None:
         supplies: Iterable[Supply | None] = read_supplies(manifests, settings)
     else:
         supplies = [None] * len(manifests)
     return tuple(
-        _judge(manifest, machine, wish, supply)
+        _judge(manifest, machine, wish, supply, forecast_live if live else forecast)
         for manifest, supply in zip(manifests, supplies, strict=True)
     )
 
 
-def _judge(manifest: Manifest, machine: Machine, wish: Wish, supply: Supply | None) -> Selection:
+def _judge(
+    manifest: Manifest, machine: Machine, wish: Wish, supply: Supply | None, forecast: Forecast
+) -> Selection:
     selection = select(
         manifest,
         machine.hardware,
@@ -248,10 +262,27 @@ def _judge(manifest: Manifest, machine: Machine, wish: Wish, supply: Supply | No
 
 
 def forecast(shape: Shape, profile: Profile, gpu: str, traffic: Traffic) -> SpeedFigure | None:
-    """What is known of a profile's speed on a GPU of that short name."""
+    """What is shipped about a profile's speed on a GPU of that short name."""
     from nimctl.evidence import find_prediction
 
     return find_prediction(
+        shape,
+        gpu=gpu,
+        engine=profile.engine,
+        precision=profile.precision,
+        tensor_parallel=profile.tensor_parallel,
+        traffic=traffic,
+    )
+
+
+def forecast_live(shape: Shape, profile: Profile, gpu: str, traffic: Traffic) -> SpeedFigure | None:
+    """The same, and what the extra `predict` can tell where nothing is shipped."""
+    shipped = forecast(shape, profile, gpu, traffic)
+    if shipped is not None:
+        return shipped
+    from nimctl.evidence.live import predict_live
+
+    return predict_live(
         shape,
         gpu=gpu,
         engine=profile.engine,

@@ -8,7 +8,7 @@ short, 0.56 to 1.06 in the median, as machines under load queue more than the mo
 """
 
 import csv
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,22 @@ from nimctl.core.speed import MANY_AT_ONCE, ONE_AT_A_TIME, SpeedFigure, Traffic
 _FOLDER = Path(__file__).parent
 _SAME_SIZE = 0.05
 """Models of one architecture and width whose sizes differ by less are taken to be one shape."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictedRow:
+    """One prediction: alone, and under the load of `concurrency` requests at once."""
+
+    ttft_ms: float
+    itl_ms: float
+    concurrency: int
+    loaded_ttft_ms: float
+    loaded_itl_ms: float
+    tokens_s: float
+
+
+AS_FAST_AS = {"fp16": "bf16"}
+"""Precisions that tensor cores multiply at the same rate and that take the same bytes."""
 
 _Key = tuple[str, str, str, str, str]
 """Model, GPU, engine, precision and tensor parallelism, as the file writes them."""
@@ -45,24 +61,44 @@ def find_prediction(
     model = _find_model(shape)
     if model is None or traffic not in (ONE_AT_A_TIME, MANY_AT_ONCE):
         return None
-    row = _read_figures().get((model, gpu, engine, precision, str(tensor_parallel)))
-    if row is None:
+    figures = _read_figures().get(
+        (model, gpu, engine, AS_FAST_AS.get(precision, precision), str(tensor_parallel))
+    )
+    if figures is None:
         return None
-    first_ms, between_ms, concurrency, loaded_first_ms, loaded_between_ms, loaded_rate = row
-    source = f"{_read_sources()[gpu, engine]} for {model}"
+    ttft_ms, itl_ms, concurrency, *loaded = figures
+    loaded_ttft_ms, loaded_itl_ms, tokens_s = map(float, loaded)
+    row = PredictedRow(
+        ttft_ms=float(ttft_ms),
+        itl_ms=float(itl_ms),
+        concurrency=int(concurrency),
+        loaded_ttft_ms=loaded_ttft_ms,
+        loaded_itl_ms=loaded_itl_ms,
+        tokens_s=tokens_s,
+    )
+    return make_figure(row, traffic, f"{_read_sources()[gpu, engine]} for {model}")
+
+
+def is_predicted_shape(shape: Shape) -> bool:
+    """Whether a model of this shape is among those that the shipped files were made for."""
+    return _find_model(shape) is not None
+
+
+def make_figure(row: PredictedRow, traffic: Traffic, source: str) -> SpeedFigure:
+    """What a row says for one request at a time, or else for many at once."""
     if traffic == MANY_AT_ONCE:
         return SpeedFigure(
-            traffic=replace(MANY_AT_ONCE, concurrency=int(concurrency)),
-            time_to_first_token_s=float(loaded_first_ms) / 1000,
-            inter_token_latency_s=float(loaded_between_ms) / 1000,
-            tokens_per_second=float(loaded_rate),
+            traffic=replace(MANY_AT_ONCE, concurrency=row.concurrency),
+            time_to_first_token_s=row.loaded_ttft_ms / 1000,
+            inter_token_latency_s=row.loaded_itl_ms / 1000,
+            tokens_per_second=row.tokens_s,
             origin="predicted",
             source=source,
         )
     alone = SpeedFigure(
         traffic=ONE_AT_A_TIME,
-        time_to_first_token_s=float(first_ms) / 1000,
-        inter_token_latency_s=float(between_ms) / 1000,
+        time_to_first_token_s=row.ttft_ms / 1000,
+        inter_token_latency_s=row.itl_ms / 1000,
         tokens_per_second=None,
         origin="predicted",
         source=source,

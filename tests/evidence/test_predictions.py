@@ -57,6 +57,10 @@ def test_a_fine_tuned_model_is_as_fast_as_its_base():
     assert find(tuned) == find()
 
 
+def test_fp16_is_as_fast_as_bf16_and_not_told_by_another_rule():
+    assert find(precision="fp16") == find()
+
+
 @pytest.mark.parametrize(
     "other",
     [
