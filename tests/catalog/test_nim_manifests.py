@@ -584,6 +584,17 @@ def drop_weights(profile: Profile) -> Profile:
     return replace(profile, artifact=artifact)
 
 
+@pytest.mark.parametrize("name", ["v1_llm.yaml", "v2_llm.yaml"])
+def test_files_of_several_places_are_written_with_their_folders(name):
+    """Only those whose files NIM names: the others would be given the weights nimctl knows."""
+    named = tuple(p for p in judge(read(name)).profiles if p.artifact.source.scheme == "ngc")
+    assert any(profile.artifact.parts for profile in named)
+    text = write_nim_v2(replace(KNOWN, profiles=named))
+    read_back = {profile.id: profile for profile in judge(parse(text)).profiles}
+    for profile in named:
+        assert drop_weights(read_back[profile.id]) == drop_weights(profile)
+
+
 def test_the_text_is_nims():
     text = write_nim_v2(KNOWN, extras=False)
     document = yaml.safe_load(text)
