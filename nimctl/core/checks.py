@@ -148,12 +148,12 @@ def check_driver(case: Case) -> Iterator[Finding]:
     if builds and not known and capability:
         kernels = sorted({one for build in builds for one in build.kernels(architecture)})
         other = traits.suggest_build(capability, architecture, driver or 0)
+        none = f"{traits.title} {version} has no" if version else f"no {traits.title} package has"
         yield Finding(
             check="engine-build",
             fit=Fit.INCOMPATIBLE,
-            message=f"{traits.title} {version or 'of any version'} is published without code for "
-            f"{place.gpus[0].name or 'this GPU'} (sm_{capability[0]}{capability[1]}) on "
-            f"{architecture}",
+            message=f"{none} code for {place.gpus[0].name or 'this GPU'} "
+            f"(sm_{capability[0]}{capability[1]}) on {architecture}",
             need=f"sm_{capability[0]}{capability[1]}",
             have=", ".join(f"sm_{major}{minor}" for major, minor in kernels) or "no package",
             hint=f"install {other}" if other else None,

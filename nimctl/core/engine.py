@@ -104,19 +104,21 @@ class EngineTraits:
         return needs.get(precision)
 
     def find_builds(self, version: str | None) -> tuple[EngineBuild, ...]:
-        """The build of a version; all where the version is unknown, none where it is too old.
+        """The build of a version; all where the version is unknown, none where the table lacks it.
 
-        A version such as `0.20.0+cu129` says itself which CUDA it was built with.
+        `0.20.0+cu129` says itself which CUDA it was built with. Of what somebody built on their own
+        (`0.20.1.dev3`, `0.20.0+g1a2b3c`) nothing is known.
         """
-        numbers = re.match(r"\d+(\.\d+)*", version or "")
-        if version is None or numbers is None:
+        if version is None:
             return self.builds
-        wanted = tuple(int(one) for one in numbers[0].split("."))
-        found = [build for build in self.builds if build.since <= wanted][-1:]
-        local = re.search(r"\+cu(\d\d)(\d)$", version)
-        if local and int(local[1]) in DRIVER_MAJORS:
-            return tuple(replace(one, cuda=(int(local[1]), int(local[2]))) for one in found)
-        return tuple(found)
+        read = re.fullmatch(r"(\d+(?:\.\d+)*)(?:rc\d+|\.post\d+)?(?:\+cu(\d\d)(\d))?", version)
+        if read is None:
+            return ()
+        wanted = tuple(int(one) for one in read[1].split("."))
+        found = tuple(build for build in self.builds if build.since <= wanted)[-1:]
+        if read[2] and int(read[2]) in DRIVER_MAJORS:
+            return tuple(replace(one, cuda=(int(read[2]), int(read[3]))) for one in found)
+        return found
 
     def suggest_build(
         self, capability: Capability | None, architecture: str, driver_major: int

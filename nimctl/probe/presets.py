@@ -79,8 +79,8 @@ _SURROUNDINGS: Mapping[Board, _Surroundings] = {
         least_memory_bytes=120 * GIB,
     ),
 }
-# RAM that Linux sees on the modules, as published outputs show it.
-_MODULE_MEMORY_BYTES = {"ORIN": 61 * GIB, "THOR": 122 * GIB, "GB10": 119 * GIB}
+# Cores of the modules by their datasheets; RAM that Linux sees, as published outputs show it.
+_MODULES = {"ORIN": (12, 61 * GIB), "THOR": (14, 122 * GIB), "GB10": (20, 119 * GIB)}
 
 _ASSUMED = ("host", "gpus[*].memory_free_bytes", "gpus[*].memory_reserved_bytes")
 _ORIGINS = (
@@ -167,7 +167,7 @@ def _make_host(model: GpuModel, count: int) -> Host:
     around = _SURROUNDINGS[model.board]
     cores = max(around.least_cores, count * around.cores_per_gpu)
     memory = max(around.least_memory_bytes, count * around.memory_per_gpu_bytes)
-    memory = _MODULE_MEMORY_BYTES.get(model.short_name, memory)
+    cores, memory = _MODULES.get(model.short_name, (cores, memory))
     return Host(
         system="Linux",
         architecture=around.architecture,

@@ -88,6 +88,17 @@ def test_a_generation_without_code_is_named_with_the_build_that_has_it(
     assert found_hint == hint
 
 
+def test_what_somebody_built_on_their_own_is_not_judged_by_the_packages():
+    for version in ("0.20.1.dev3+gabc1234", "0.33.0+jetson", "unknown"):
+        assert not object_to("vllm", version, (8, 7), architecture="aarch64")
+        assert "driver" in object_to("vllm", version, (8, 0), driver="515.48.07")
+
+
+def test_a_release_candidate_is_judged_as_its_release():
+    assert "engine-build" in object_to("tensorrt_llm", "1.2.0rc4", (7, 5))
+    assert "engine-build" in object_to("vllm", "0.8.5.post1", (12, 0))
+
+
 def test_a_hint_of_another_build_holds_when_followed():
     *_, hint = object_to("vllm", "0.33.0", (7, 0))["engine-build"]
     assert hint == "install vLLM before 0.20"

@@ -73,3 +73,14 @@ def test_an_unknown_name_is_answered_with_near_ones(wrong, near):
 def test_a_machine_that_is_not_built_is_refused(name):
     with pytest.raises(InputError, match="GPUs"):
         find_preset(name)
+
+
+@pytest.mark.parametrize(("name", "cores"), [("orin", 12), ("thor", 14), ("gb10", 20)])
+def test_a_module_has_the_cores_and_the_memory_it_is_sold_with(name, cores):
+    hardware = find_preset(name)
+    (gpu,) = hardware.gpus
+    assert hardware.host.physical_cores == cores
+    assert hardware.host.architecture == "aarch64"
+    assert gpu.unified_memory
+    assert gpu.memory_total_bytes == hardware.host.memory_total_bytes
+    assert gpu.memory_free_bytes == hardware.host.memory_available_bytes
