@@ -16,6 +16,7 @@ from nimctl.core.units import format_duration
 TELL_EVERY_S = 5.0
 _GRACE_S = 5.0
 _LONGEST_LINE = 90
+_UNBUFFERED = {"PYTHONUNBUFFERED": "1"}  # pip would tell what it does when it is done
 _LOGIN = re.compile(r"(://)[^/@\s]+@")
 # What pip and uv print when something begins; the rest of their output is for the log.
 _TELLING = re.compile(
@@ -76,7 +77,7 @@ def run_command(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**running.environment, **(more_environment or {})},
+            env={**running.environment, **(more_environment or {}), **_UNBUFFERED},
             pass_fds=(running.lock_descriptor,),
             process_group=0,
         )
