@@ -1,5 +1,6 @@
 """Weights on this disk: found, brought, checked, never half there."""
 
+from nimctl.cache.blocks import BLOCK_BYTES
 from nimctl.cache.entry import CachedFile, CacheEntry, CacheUsage, FetchPlan, PlannedFile
 from nimctl.cache.patience import RetryPolicy
 from nimctl.cache.progress import (
@@ -21,6 +22,7 @@ from nimctl.cache.request import FetchRequest
 from nimctl.cache.store import Cache
 
 __all__ = [
+    "BLOCK_BYTES",
     "Cache",
     "CacheEntry",
     "CacheUsage",

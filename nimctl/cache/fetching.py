@@ -4,6 +4,7 @@ from dataclasses import replace
 from hashlib import sha256
 from threading import Event
 
+from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.entry import CachedFile, CacheEntry, FetchPlan
 from nimctl.cache.layout import Layout
 from nimctl.cache.locks import WorkLock
@@ -20,6 +21,7 @@ from nimctl.cache.progress import (
     OnProgress,
     Progress,
 )
+from nimctl.cache.receiving import receive_spans, watch_transfers
 from nimctl.cache.records import find_entry, write_entry
 from nimctl.cache.request import FetchRequest, choose_files
 from nimctl.cache.snapshot import make_snapshot
@@ -116,11 +118,12 @@ class Fetch:
         return entry
 
     def _transfer(self, listing: Listing, files: tuple[RemoteFile, ...]) -> tuple[CachedFile, ...]:
-        stop = Event()
+        """Bring every file: some threads hash one each, others are connections for all of them."""
+        stop, dispatch = Event(), Dispatch(self._source.connections)
         transfers = [
             Transfer(
                 layout=self._layout,
-                source=self._source,
+                dispatch=dispatch,
                 listing=listing,
                 file=file,
                 policy=self._policy,
@@ -128,10 +131,22 @@ class Fetch:
             )
             for file in files
         ]
+
+        def connect(on_progress: OnProgress) -> None:
+            receive_spans(dispatch, self._source, listing)
+
+        def watch(on_progress: OnProgress) -> None:
+            watch_transfers(dispatch, stop, on_progress)
+
+        def end() -> None:
+            stop.set()
+            dispatch.stop()
+
         return run_all(
             [transfer.run for transfer in transfers],
             threads=FILES_AT_ONCE,
-            stop=stop,
+            assistants=[connect] * self._source.connections + [watch],
+            on_end=end,
             on_progress=self._totals,
         )
 

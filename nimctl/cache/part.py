@@ -1,7 +1,7 @@
-"""A file on its way: bytes that are not whole yet, continued after a crash, published in one step.
+"""A file on its way: blocks in any order, continued after a crash, published in one step.
 
-Only its owner writes a part. A part that lost its owner is adopted by renaming it, which only one
-process can do.
+Beside the bytes (`.part`) lies a journal of the blocks that are there (`.blocks`). A part that
+lost its owner is adopted by renaming it, which only one process can do.
 """
 
 import hashlib
@@ -11,127 +11,156 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nimctl.cache.journal import Journal, read_journal
 from nimctl.cache.layout import Layout, sync_folder
-from nimctl.core.source import Digest
 
-READ_BYTES = 1024 * 1024
 OWNER_LOST_S = 600.0
 """Silence after which a part is taken over where no lock tells whether its owner lives."""
 
+_JOURNAL_SUFFIX = ".blocks"
+
 
 class Part:
-    """The open part, and the sha256 of what it holds so far."""
+    """The open part; several threads may write it.
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    Attributes:
+        is_worth_keeping: Some block of it is on disk.
+        kept: BLAKE3 of the blocks an earlier owner left, by number. A power cut may have emptied
+            them: they count only once they were read and hash to this.
+    """
+
+    def __init__(self, path: Path, size_bytes: int | None) -> None:
+        """Open or create the part at `path`; without a size there is no journal.
+
+        Raises:
+            OSError: it cannot be written, or the disk has no room for all of it.
+        """
         self._path = path
-        self._descriptor = descriptor
-        self._sha256 = hashlib.sha256()
-        self.size_bytes = 0
+        self.kept = read_journal(_journal_of(path), size_bytes) if size_bytes else {}
+        self.is_worth_keeping = bool(self.kept)
+        self._descriptor = _open(path)
+        self._journal: Journal | None = None
+        if size_bytes:
+            self._reserve(size_bytes)
+            self._journal = Journal(_journal_of(path), size_bytes)
 
-    def verify_kept_bytes(self) -> Iterator[int]:
-        """Read what is on disk into the sha256, telling how far it got, in bytes."""
-        while chunk := os.pread(self._descriptor, READ_BYTES, self.size_bytes):
-            self._sha256.update(chunk)
-            self.size_bytes += len(chunk)
-            yield self.size_bytes
+    def _reserve(self, size_bytes: int) -> None:
+        """Take the room for the whole file now, so that a full disk is told before the bytes."""
+        try:
+            os.posix_fallocate(self._descriptor, 0, size_bytes)
+        except OSError:
+            os.close(self._descriptor)
+            if not self.is_worth_keeping:
+                self._path.unlink(missing_ok=True)
+            raise
 
-    def write(self, chunk: bytes) -> None:
-        """Append bytes.
+    def write(self, start_bytes: int, data: memoryview) -> None:
+        """Put bytes in their place.
 
         Raises:
             OSError: the disk is full or gone; what was written before stays.
         """
-        view = memoryview(chunk)
-        while view:
-            written = os.pwrite(self._descriptor, view, self.size_bytes)
-            self._sha256.update(view[:written])
-            self.size_bytes += written
-            view = view[written:]
+        while data:
+            written = os.pwrite(self._descriptor, data, start_bytes)
+            start_bytes += written
+            data = data[written:]
 
-    def restart(self) -> None:
-        """Forget every byte."""
-        os.ftruncate(self._descriptor, 0)
-        self._sha256 = hashlib.sha256()
-        self.size_bytes = 0
+    def read(self, start_bytes: int, count_bytes: int) -> bytes:
+        """The bytes at a place; fewer at the end of the file."""
+        return os.pread(self._descriptor, count_bytes, start_bytes)
 
-    @property
-    def sha256(self) -> str:
-        """Of all bytes, 64 hex digits."""
-        return self._sha256.hexdigest()
+    def record(self, block: int, blake3: bytes) -> None:
+        """Note that a block is there and what it hashes to."""
+        if self._journal is not None:
+            self._journal.record(block, blake3)
+            self.is_worth_keeping = True
 
-    def digest(self, algorithm: str) -> Digest:
-        """What the bytes hash to, by one of `HASHED`."""
-        return Digest(algorithm=algorithm, hex=HASHED[algorithm](self))
-
-    def publish(self, blob: Path) -> None:
-        """Make it a whole, read-only file named `blob`, on disk before this returns."""
+    def publish(self, blob: Path, size_bytes: int) -> None:
+        """Make its first `size_bytes` a whole, read-only file named `blob`, on disk before this
+        returns.
+        """
+        os.ftruncate(self._descriptor, size_bytes)
         os.fchmod(self._descriptor, 0o444)
         os.fsync(self._descriptor)
         self._path.replace(blob)
         sync_folder(blob.parent)
+        self._delete_journal()
 
     def reject(self, quarantine: Path) -> None:
         """Move the bytes to `quarantine`; the part is of no use afterwards."""
         self._path.replace(quarantine)
+        self._delete_journal()
 
     def discard(self) -> None:
         """Delete the bytes."""
         self._path.unlink(missing_ok=True)
+        self._delete_journal()
 
-    def git_sha1(self) -> str:
-        """Of git's header for a file of this size and all bytes, 40 hex digits."""
-        hasher = hashlib.sha1(b"blob %d\0" % self.size_bytes, usedforsecurity=False)
-        offset = 0
-        while chunk := os.pread(self._descriptor, READ_BYTES, offset):
-            hasher.update(chunk)
-            offset += len(chunk)
-        return hasher.hexdigest()
+    def close(self) -> None:
+        """Close the files."""
+        os.close(self._descriptor)
+        if self._journal is not None:
+            self._journal.close()
+
+    def _delete_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.delete()
 
 
-HASHED: Mapping[str, Callable[[Part], str]] = {
-    "sha256": lambda part: part.sha256,
-    "git-sha1": Part.git_sha1,
-}
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _journal_of(path: Path) -> Path:
+    return path.with_suffix(_JOURNAL_SUFFIX)
 
 
 @contextmanager
 def open_part(
-    layout: Layout, key: str, *, lock_is_real: bool, is_checkable: bool
+    layout: Layout, key: str, size_bytes: int | None, *, lock_is_real: bool
 ) -> Iterator[Part]:
-    """The part of `key`: an abandoned one if there is any, else a new one.
+    """The part of `key`: the fullest abandoned one if there is any, else a new one.
 
     Args:
         lock_is_real: The caller holds a lock of `key` that this machine's processes respect.
-        is_checkable: A digest will tell whether the bytes are right. Without one a part from
-            before this machine was started is not continued: a power cut may have emptied it.
     """
     path = layout.partial / f"{key}.{_this_machine()}-{secrets.token_hex(4)}.part"
-    abandoned = [
-        part
-        for part in find_parts(layout, key)
-        if _is_abandoned(part, lock_is_real) and (is_checkable or _is_recent(part))
-    ]
-    if abandoned:
+    abandoned = [part for part in find_parts(layout, key) if _is_abandoned(part, lock_is_real)]
+    abandoned.sort(key=lambda part: count_kept_blocks(part, size_bytes or 0))
+    for index, other in enumerate(reversed(abandoned)):
         with suppress(FileNotFoundError):  # another process was quicker
-            max(abandoned, key=lambda part: part.stat().st_size).rename(path)
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
-    part = Part(path, descriptor)
+            if index == 0:
+                _adopt(other, path)
+            else:
+                other.unlink()
+                _journal_of(other).unlink()
+    part = Part(path, size_bytes)
     try:
         yield part
     finally:
-        os.close(descriptor)
-        if part.size_bytes == 0:
+        part.close()
+        if not part.is_worth_keeping:
             part.discard()
+
+
+def _adopt(abandoned: Path, path: Path) -> None:
+    abandoned.rename(path)
+    with suppress(FileNotFoundError):  # its owner died before the first block
+        _journal_of(abandoned).rename(_journal_of(path))
 
 
 def find_parts(layout: Layout, key: str) -> tuple[Path, ...]:
     """The parts of `key` that may be continued; links and files of others are passed over."""
     return tuple(path for path in layout.partial.glob(f"{key}.*.part") if _is_ours(path))
+
+
+def count_kept_blocks(part: Path, size_bytes: int) -> int:
+    """How many blocks of a part its journal notes."""
+    return len(read_journal(_journal_of(part), size_bytes))
 
 
 def delete_older(layout: Layout, age_s: float) -> None:
@@ -158,14 +187,9 @@ def _is_ours(path: Path) -> bool:
 
 def _is_abandoned(path: Path, lock_is_real: bool) -> bool:
     """Whether its owner is gone: of this machine a lock tells, of others only long silence."""
-    if lock_is_real and _is_recent(path):
+    if lock_is_real and path.name.rpartition("-")[0].endswith(f".{_this_machine()}"):
         return True
     return time.time() - path.stat().st_mtime > OWNER_LOST_S
-
-
-def _is_recent(path: Path) -> bool:
-    """Whether it was written by this machine since it was started."""
-    return path.name.rpartition("-")[0].endswith(f".{_this_machine()}")
 
 
 def _this_machine() -> str:

@@ -52,6 +52,18 @@ class Patience:
             TemporaryFetchError: `error` itself, when patience is at its end.
             Stopped: the fetch was given up meanwhile.
         """
+        if self._stop.wait(self.count(error, progressed=progressed)):
+            raise Stopped
+
+    def count(self, error: TemporaryFetchError, *, progressed: bool) -> float:
+        """Count a failure and tell of it; gives the seconds to wait before the next attempt.
+
+        Args:
+            progressed: Something arrived since the failure before.
+
+        Raises:
+            TemporaryFetchError: `error` itself, when patience is at its end.
+        """
         self._failures = 1 if progressed else self._failures + 1
         asked_s = error.retry_after_s or 0.0
         if self._failures >= self._policy.attempts or asked_s > self._policy.longest_asked_wait_s:
@@ -60,8 +72,7 @@ class Patience:
         jitter = random.SystemRandom().uniform(0.5, 1.0)
         wait_s = max(asked_s, min(doubled_s, self._policy.longest_wait_s) * jitter)
         self._on_progress(Retrying(what=self._what, reason=error.message, wait_s=wait_s))
-        if self._stop.wait(wait_s):
-            raise Stopped
+        return wait_s
 
 
 def patiently(work: Callable[[], T], patience: Patience) -> T:

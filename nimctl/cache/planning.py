@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+from nimctl.cache.blocks import BLOCK_BYTES
 from nimctl.cache.entry import CacheEntry, FetchPlan, PlannedFile
 from nimctl.cache.layout import Layout
-from nimctl.cache.part import find_parts
+from nimctl.cache.part import count_kept_blocks, find_parts
 from nimctl.cache.request import FetchRequest
 from nimctl.cache.transfer import content_key, find_blob
 from nimctl.core.source import Listing, RemoteFile
@@ -70,7 +71,8 @@ def _plan_file(layout: Layout, listing: Listing, file: RemoteFile) -> PlannedFil
     else:
         key = content_key(listing, file)
         parts = find_parts(layout, key) if key else ()
-        kept_bytes = max((part.stat().st_size for part in parts), default=0)
+        blocks = max((count_kept_blocks(part, file.size_bytes or 0) for part in parts), default=0)
+        kept_bytes = blocks * BLOCK_BYTES
     return PlannedFile(
         path=file.path,
         size_bytes=file.size_bytes if blob is None else blob.size_bytes,

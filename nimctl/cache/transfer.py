@@ -1,38 +1,39 @@
-"""Brings one file into the cache: looks, locks, receives, retries, verifies, publishes."""
+"""Keeps one file on its way into the cache: looks, locks, hashes what arrives, publishes."""
 
 import hashlib
 import json
 import re
 import secrets
-import time
 from dataclasses import dataclass
 from threading import Event
 
+from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.entry import CachedFile
+from nimctl.cache.hashing import HASHERS, Hashed, hash_arriving
 from nimctl.cache.layout import Layout, is_whole
 from nimctl.cache.locks import WorkLock
-from nimctl.cache.part import HASHED, Part, open_part
-from nimctl.cache.patience import Patience, RetryPolicy, Stopped
+from nimctl.cache.part import Part, open_part
+from nimctl.cache.patience import Patience, RetryPolicy
 from nimctl.cache.progress import (
-    FileAdvanced,
     FileDone,
     FileStarted,
     FileVerified,
     Note,
     OnProgress,
 )
-from nimctl.core.source import Digest, Listing, RemoteFile, Source, TemporaryFetchError
+from nimctl.core.source import Digest, Listing, RemoteFile, TemporaryFetchError
 from nimctl.errors import DigestMismatchError, FetchError
-
-TELL_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transfer:
-    """One file to bring; `run` may be called from any thread."""
+    """One file to bring; `run` may be called from any thread.
+
+    Its bytes come through the connections that serve `dispatch`.
+    """
 
     layout: Layout
-    source: Source
+    dispatch: Dispatch
     listing: Listing
     file: RemoteFile
     policy: RetryPolicy
@@ -47,7 +48,7 @@ class Transfer:
             Stopped: the fetch was given up by another thread.
         """
         expected = self.file.digest
-        if expected is not None and expected.algorithm not in HASHED:
+        if expected is not None and expected.algorithm not in HASHERS:
             raise FetchError(f"{self.file.path} has a digest nimctl cannot check: {expected}")
         key = content_key(self.listing, self.file)
         present = find_blob(self.layout, self.listing, self.file)
@@ -62,102 +63,56 @@ class Transfer:
         return present
 
     def _bring(
-        self, name: str, resumable: bool, lock_is_real: bool, on_progress: OnProgress
+        self, name: str, is_fixed: bool, lock_is_real: bool, on_progress: OnProgress
     ) -> CachedFile:
-        counter = _Counter(self.file.path, on_progress)
         rejected: list[Digest] = []
         while len(rejected) < 2:
             with open_part(
-                self.layout,
-                name,
-                lock_is_real=lock_is_real,
-                is_checkable=self.file.digest is not None,
+                self.layout, name, self.file.size_bytes, lock_is_real=lock_is_real
             ) as part:
                 try:
-                    self._fill(part, counter, resumable, on_progress)
-                    wrong = self._wrong_digest(part)
-                    if wrong is None:
-                        return self._publish(part, on_progress)
-                    rejected.append(wrong)
+                    hashed = self._receive(part, is_fixed, on_progress)
+                    if hashed.digest == self.file.digest:
+                        return self._publish(part, hashed, on_progress)
+                    if hashed.digest is not None:
+                        rejected.append(hashed.digest)
                     part.reject(self.layout.quarantine / name)
-                    on_progress(Note(text=f"{self.file.path} arrived damaged ({wrong})"))
+                    on_progress(Note(text=f"{self.file.path} arrived damaged ({hashed.digest})"))
                 finally:
-                    if not resumable:
+                    if not is_fixed:
                         part.discard()
         raise self._mismatch(*rejected)
 
-    def _fill(
-        self, part: Part, counter: "_Counter", resumable: bool, on_progress: OnProgress
-    ) -> None:
-        for _ in part.verify_kept_bytes():
-            self._check_not_stopped()
-        size_bytes = self.file.size_bytes
-        if size_bytes is not None and part.size_bytes > size_bytes:
-            part.restart()
-        on_progress(
-            FileStarted(path=self.file.path, size_bytes=size_bytes, done_bytes=part.size_bytes)
-        )
+    def _receive(self, part: Part, is_fixed: bool, on_progress: OnProgress) -> Hashed:
+        """Bring what the part lacks, and hash all of it meanwhile."""
         patience = Patience(self.policy, self.file.path, on_progress, self.stop)
-        reached_bytes = part.size_bytes
-        while part.size_bytes != size_bytes:
-            try:
-                self._receive(part, counter)
-            except TemporaryFetchError as error:
-                counter.tell()
-                self._wait(patience, error, progressed=part.size_bytes > reached_bytes)
-                reached_bytes = max(reached_bytes, part.size_bytes)
-                if not resumable:
-                    part.restart()
-            else:
-                break
-        counter.tell()
-
-    def _wait(self, patience: Patience, error: TemporaryFetchError, *, progressed: bool) -> None:
+        intake = self.dispatch.add(self.file, part, patience, is_fixed=is_fixed)
         try:
-            patience.wait_after(error, progressed=progressed)
-        except TemporaryFetchError:
+            on_progress(
+                FileStarted(
+                    path=self.file.path,
+                    size_bytes=self.file.size_bytes,
+                    done_bytes=intake.received_bytes,
+                )
+            )
+            return hash_arriving(self.dispatch, intake)
+        except TemporaryFetchError as error:
             raise FetchError(
                 f"{self.file.path} of {self.listing.uri} could not be fetched: {error.message}",
                 hint="run the same command again later; it continues where this stopped",
             ) from error
+        finally:
+            self.dispatch.remove(intake)
 
-    def _receive(self, part: Part, counter: "_Counter") -> None:
-        """Write what one stream brings."""
-        size_bytes = self.file.size_bytes
-        with self.source.open(self.listing, self.file, part.size_bytes) as stream:
-            if stream.start_bytes == 0:
-                part.restart()
-            elif stream.start_bytes != part.size_bytes:
-                raise FetchError(f"{self.file.path} came from another offset than was asked")
-            for chunk in stream.chunks:
-                self._check_not_stopped()
-                if size_bytes is not None and part.size_bytes + len(chunk) > size_bytes:
-                    part.restart()
-                    raise TemporaryFetchError(f"more than {size_bytes} bytes were sent")
-                part.write(chunk)
-                counter.reach(part.size_bytes)
-        if size_bytes is not None and part.size_bytes < size_bytes:
-            raise TemporaryFetchError(f"only {part.size_bytes} of {size_bytes} bytes were sent")
-
-    def _check_not_stopped(self) -> None:
-        if self.stop.is_set():
-            raise Stopped
-
-    def _wrong_digest(self, part: Part) -> Digest | None:
-        expected = self.file.digest
-        if expected is None or (actual := part.digest(expected.algorithm)) == expected:
-            return None
-        return actual
-
-    def _publish(self, part: Part, on_progress: OnProgress) -> CachedFile:
+    def _publish(self, part: Part, hashed: Hashed, on_progress: OnProgress) -> CachedFile:
         expected = self.file.digest
         on_progress(
             FileVerified(path=self.file.path, digest=None if expected is None else str(expected))
         )
-        done = CachedFile(path=self.file.path, size_bytes=part.size_bytes, sha256=part.sha256)
+        done = CachedFile(path=self.file.path, size_bytes=hashed.size_bytes, sha256=hashed.sha256)
         blob = self.layout.blob(done.sha256)
         self.layout.make_folder(blob.parent)
-        part.publish(blob)
+        part.publish(blob, done.size_bytes)
         key = content_key(self.listing, self.file)
         if key is not None and (expected is None or expected.algorithm != "sha256"):
             self.layout.write_text(self.layout.partial / f"{key}.known", done.sha256 + "\n")
@@ -207,22 +162,3 @@ def _read_known(layout: Layout, key: str | None) -> str:
         return ""
     text = note.read_text().strip()
     return text if re.fullmatch(r"[0-9a-f]{64}", text) else ""
-
-
-class _Counter:
-    """Tells how far a file got, not too often and never backwards."""
-
-    def __init__(self, path: str, on_progress: OnProgress) -> None:
-        self._path = path
-        self._on_progress = on_progress
-        self._told_s = 0.0
-        self._best_bytes = 0
-
-    def reach(self, size_bytes: int) -> None:
-        self._best_bytes = max(self._best_bytes, size_bytes)
-        if time.monotonic() - self._told_s >= TELL_EVERY_S:
-            self.tell()
-
-    def tell(self) -> None:
-        self._told_s = time.monotonic()
-        self._on_progress(FileAdvanced(path=self._path, done_bytes=self._best_bytes))

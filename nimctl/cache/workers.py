@@ -18,22 +18,29 @@ def run_all(
     jobs: Sequence[Callable[[OnProgress], T]],
     *,
     threads: int,
-    stop: Event,
+    assistants: Sequence[Callable[[OnProgress], None]],
+    on_end: Callable[[], None],
     on_progress: OnProgress,
 ) -> tuple[T, ...]:
-    """The results of `jobs`, in order; `stop` is set when this returns or raises.
+    """The results of `jobs`, in order.
+
+    Args:
+        threads: How many jobs run at once.
+        assistants: What runs beside them, each in a thread of its own, until the end.
+        on_end: Tells jobs and assistants to end; called when this returns or raises.
 
     Raises:
         BaseException: the first failure of a job; the others are told to stop.
     """
     futures: list[Future[T]] = [Future() for _ in jobs]
     waiting: SimpleQueue[tuple[Callable[[OnProgress], T], Future[T]]] = SimpleQueue()
+    ended = Event()
     told: SimpleQueue[Progress | Future[T]] = SimpleQueue()
     for pair in zip(jobs, futures, strict=True):
         waiting.put(pair)
 
     def work() -> None:
-        while not stop.is_set():
+        while not ended.is_set():
             try:
                 job, future = waiting.get_nowait()
             except Empty:
@@ -45,6 +52,7 @@ def run_all(
             told.put(future)
 
     workers = [Thread(target=work, daemon=True) for _ in range(min(threads, len(jobs)))]
+    workers += [Thread(target=one, args=(told.put,), daemon=True) for one in assistants]
     try:
         for worker in workers:
             worker.start()
@@ -57,7 +65,8 @@ def run_all(
             else:
                 on_progress(news)
     finally:
-        stop.set()
+        ended.set()
+        on_end()
         end_s = time.monotonic() + LEAVE_S
         for worker in workers:
             worker.join(max(0.0, end_s - time.monotonic()))

@@ -1,0 +1,225 @@
+"""Hands the spans of the files on their way to the connections of one fetch.
+
+Files are finished one after the other, so that hashing keeps up with what arrives, and a killed
+fetch has little to read again. Every method may be called from any thread.
+"""
+
+import statistics
+import time
+from collections.abc import Iterable
+from threading import Condition, Lock
+
+from nimctl.cache.blocks import count_blocks
+from nimctl.cache.intake import Intake, Lease
+from nimctl.cache.part import Part
+from nimctl.cache.patience import Patience, Stopped
+from nimctl.core.source import ByteStream, RemoteFile, TemporaryFetchError
+from nimctl.errors import FetchError
+
+FIRST_CONNECTIONS = 4
+"""How many connections a fetch begins with; each that brings bytes lets another one begin."""
+
+SLOW_AFTER_S = 5.0
+SLOW_SHARE = 0.1
+"""A connection that brought under this share of the usual rate for so long is replaced."""
+
+
+class Dispatch:
+    """The work of one fetch."""
+
+    def __init__(self, connections: int) -> None:
+        """At most `connections` spans are fetched at a time."""
+        self._most = connections
+        self._limit = min(FIRST_CONNECTIONS, connections)
+        self._lock = Lock()
+        self._work = Condition(self._lock)
+        self._intakes: list[Intake] = []
+        self._usual_rate: float | None = None
+        self._stopped = False
+
+    def add(self, file: RemoteFile, part: Part, patience: Patience, *, is_fixed: bool) -> Intake:
+        """Begin to bring what `part` lacks of `file`."""
+        with self._lock:
+            intake = Intake(
+                file=file,
+                part=part,
+                patience=patience,
+                is_fixed=is_fixed,
+                block_arrived=Condition(self._lock),
+            )
+            self._intakes.append(intake)
+            self._work.notify_all()
+        return intake
+
+    def remove(self, intake: Intake) -> None:
+        """Forget a file; when this returns no connection will write it any more."""
+        with self._lock:
+            self._intakes.remove(intake)
+            _give_up(intake.leases)
+            while any(lease.cancel is not None for lease in intake.leases):
+                intake.block_arrived.wait()
+
+    def stop(self) -> None:
+        """End everything; who waits is woken."""
+        with self._lock:
+            self._stopped = True
+            for intake in self._intakes:
+                _give_up(intake.leases)
+                intake.block_arrived.notify_all()
+            self._work.notify_all()
+
+    def wait_for_block(self, intake: Intake, block: int) -> bool:
+        """Whether the block is on disk now; False where the file turned out to end before it.
+
+        Raises:
+            FetchError: it will not come.
+            Stopped: the fetch was given up.
+        """
+        with self._lock:
+            while block not in intake.present or not (intake.is_fixed or intake.is_whole):
+                if self._stopped:
+                    raise Stopped
+                if intake.error is not None:
+                    raise intake.error
+                if intake.is_whole and block >= count_blocks(intake.size_bytes or 0):
+                    return False
+                intake.block_arrived.wait()
+        return True
+
+    def want_again(self, intake: Intake, block: int) -> None:
+        """The block on disk is not what it was noted to be: it is fetched again."""
+        with self._lock:
+            intake.want_again(block)
+            self._work.notify_all()
+
+    def take(self) -> Lease | None:
+        """The next span to fetch, as soon as there is one; None when the fetch has ended."""
+        with self._lock:
+            while not self._stopped:
+                now_s = time.monotonic()
+                lease = self._choose(now_s)
+                if lease is not None:
+                    return lease
+                waits = [i.not_before_s - now_s for i in self._intakes if i.not_before_s > now_s]
+                self._work.wait(min(waits, default=None))
+        return None
+
+    def _choose(self, now_s: float) -> Lease | None:
+        if sum(len(intake.leases) for intake in self._intakes) >= self._limit:
+            return None
+        leases = (intake.lease(now_s) for intake in self._intakes)
+        halves = (intake.split(now_s) for intake in self._intakes)
+        return next((one for source in (leases, halves) for one in source if one), None)
+
+    def begin(self, lease: Lease, stream: ByteStream) -> None:
+        """A connection is open.
+
+        Raises:
+            FetchError: it sends other bytes than were asked for.
+            Stopped: they are not needed any more.
+        """
+        with self._lock:
+            lease.cancel = stream.cancel
+            self._check_needed(lease)
+            if stream.start_bytes == lease.position_bytes:
+                return
+            if stream.start_bytes != 0:
+                path = lease.intake.file.path
+                raise FetchError(f"{path} came from another offset than was asked")
+            _give_up(lease.intake.put_in_order(lease))
+
+    def find_end(self, lease: Lease) -> int | None:
+        """Where the span ends now.
+
+        Raises:
+            Stopped: it is not needed any more.
+        """
+        with self._lock:
+            self._check_needed(lease)
+            return lease.end_bytes
+
+    def _check_needed(self, lease: Lease) -> None:
+        if self._stopped or lease.is_given_up or lease.intake.error is not None:
+            raise Stopped
+
+    def has_block(self, lease: Lease, block: int) -> bool:
+        """Whether a block need not be written, for it is on disk."""
+        with self._lock:
+            return block in lease.intake.present
+
+    def note_block(self, lease: Lease, block: int) -> None:
+        """A block is on disk; that also shows that the source can take one connection more."""
+        with self._lock:
+            lease.intake.present.add(block)
+            lease.intake.block_arrived.notify_all()
+            if self._limit < self._most:
+                self._limit += 1
+                self._work.notify_all()
+
+    def finish(self, lease: Lease) -> None:
+        """A connection brought its span to the end."""
+        with self._lock:
+            intake = lease.intake
+            if lease.end_bytes is None:
+                intake.ended_bytes = lease.position_bytes
+            self._release(lease)
+
+    def fail(self, lease: Lease, error: BaseException) -> None:
+        """A connection ended before its span; what is missing is fetched again, if it may be."""
+        with self._lock:
+            intake = lease.intake
+            self._release(lease)
+            if lease.is_given_up or self._stopped:
+                return
+            if isinstance(error, TemporaryFetchError):
+                self._put_off(intake, error)
+            else:
+                intake.error = intake.error or error
+
+    def _put_off(self, intake: Intake, error: TemporaryFetchError) -> None:
+        """Leave a file alone for a while; connections that fail meanwhile count as one."""
+        now_s = time.monotonic()
+        self._limit = 1 if error.retry_after_s else max(self._limit // 2, 1)
+        if now_s < intake.not_before_s:
+            return
+        received_bytes = intake.received_bytes
+        progressed, intake.counted_bytes = received_bytes > intake.counted_bytes, received_bytes
+        try:
+            intake.not_before_s = now_s + intake.patience.count(error, progressed=progressed)
+        except TemporaryFetchError:
+            intake.error = intake.error or error
+
+    def _release(self, lease: Lease) -> None:
+        lease.cancel = None
+        lease.intake.give_back(lease)
+        lease.intake.block_arrived.notify_all()
+        self._work.notify_all()
+
+    def list_received(self) -> tuple[tuple[str, int], ...]:
+        """Path and bytes here of every file on its way."""
+        with self._lock:
+            return tuple((intake.file.path, intake.received_bytes) for intake in self._intakes)
+
+    def replace_slow(self) -> None:
+        """Wake connections that are far slower than usual, so that others fetch their bytes."""
+        with self._lock:
+            now_s = time.monotonic()
+            seen = {
+                lease: (lease.position_bytes - lease.begun_bytes) / (now_s - lease.begun_s)
+                for intake in self._intakes
+                for lease in intake.leases
+                if now_s - lease.begun_s >= SLOW_AFTER_S and not intake.in_order
+            }
+            if len(seen) > 2:
+                self._usual_rate = statistics.median(seen.values())
+            least_rate = SLOW_SHARE * (self._usual_rate or 0.0)
+            _give_up(lease for lease, rate in seen.items() if rate < least_rate)
+            for lease in seen:
+                lease.begun_s, lease.begun_bytes = now_s, lease.position_bytes
+
+
+def _give_up(leases: Iterable[Lease]) -> None:
+    for lease in leases:
+        lease.is_given_up = True
+        if lease.cancel is not None:
+            lease.cancel()

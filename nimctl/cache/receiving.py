@@ -1,0 +1,89 @@
+"""One connection's work: takes a span, writes what comes, hashes and notes every block."""
+
+from threading import Event
+
+from blake3 import blake3
+
+from nimctl.cache.blocks import BLOCK_BYTES
+from nimctl.cache.dispatch import Dispatch
+from nimctl.cache.intake import Lease
+from nimctl.cache.progress import FileAdvanced, OnProgress
+from nimctl.core.source import Listing, Source, TemporaryFetchError
+
+TELL_EVERY_S = 0.2
+
+
+def receive_spans(dispatch: Dispatch, source: Source, listing: Listing) -> None:
+    """Fetch span after span until the fetch has ended; failures go to whoever wants the file."""
+    while (lease := dispatch.take()) is not None:
+        try:
+            _receive(dispatch, lease, source, listing)
+        except BaseException as error:  # noqa: BLE001 - raised again where the file is waited for
+            dispatch.fail(lease, error)
+        else:
+            dispatch.finish(lease)
+
+
+def watch_transfers(dispatch: Dispatch, stop: Event, on_progress: OnProgress) -> None:
+    """Tell how far each file got, and replace connections that have become slow, until `stop`."""
+    told: dict[str, int] = {}
+    while not stop.wait(TELL_EVERY_S):
+        for path, received_bytes in dispatch.list_received():
+            if received_bytes > told.get(path, 0):
+                told[path] = received_bytes
+                on_progress(FileAdvanced(path=path, done_bytes=received_bytes))
+        dispatch.replace_slow()
+
+
+def _receive(dispatch: Dispatch, lease: Lease, source: Source, listing: Listing) -> None:
+    """Write a span.
+
+    Raises:
+        TemporaryFetchError: it came with fewer bytes, or the file with more.
+        Stopped: it is not needed any more.
+    """
+    file = lease.intake.file
+    with source.open(listing, file, lease.position_bytes, lease.end_bytes) as stream:
+        dispatch.begin(lease, stream)
+        for chunk in stream.chunks:
+            end_bytes = dispatch.find_end(lease)
+            rest = _write(dispatch, lease, memoryview(chunk), end_bytes)
+            if rest and end_bytes == file.size_bytes:
+                raise TemporaryFetchError(f"more than {end_bytes} bytes were sent")
+            if lease.position_bytes == end_bytes != file.size_bytes:
+                return  # another connection took the rest
+    if lease.end_bytes is None:
+        _end_block(dispatch, lease)
+    elif lease.left_bytes:
+        raise TemporaryFetchError(
+            f"the connection ended {lease.left_bytes} bytes before what was asked for"
+        )
+
+
+def _write(dispatch: Dispatch, lease: Lease, data: memoryview, end_bytes: int | None) -> memoryview:
+    """Write bytes block by block; gives what lies beyond the span."""
+    while data and lease.position_bytes != end_bytes:
+        block = lease.position_bytes // BLOCK_BYTES
+        until = (block + 1) * BLOCK_BYTES
+        if end_bytes is not None:
+            until = min(until, end_bytes)
+        piece = data[: until - lease.position_bytes]
+        if not dispatch.has_block(lease, block):
+            lease.intake.part.write(lease.position_bytes, piece)
+            lease.hasher = lease.hasher or blake3()
+            lease.hasher.update(piece)
+        lease.position_bytes += len(piece)
+        data = data[len(piece) :]
+        if lease.position_bytes == until:
+            _end_block(dispatch, lease)
+    return data
+
+
+def _end_block(dispatch: Dispatch, lease: Lease) -> None:
+    """Note the block that was just filled."""
+    if lease.hasher is None:
+        return
+    block = (lease.position_bytes - 1) // BLOCK_BYTES
+    lease.intake.part.record(block, lease.hasher.digest())
+    lease.hasher = None
+    dispatch.note_block(lease, block)
