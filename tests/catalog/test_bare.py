@@ -109,6 +109,16 @@ class TestSafetensors:
             "generation_config.json", "chat_template.jinja",
         }  # fmt: skip
 
+    @pytest.mark.parametrize(("declared", "known"), [("FP8", "fp8"), (None, None), ("XYZ", None)])
+    def test_the_declared_precision_of_keys_and_values_is_kept(self, declared, known):
+        quantization = {"quant_algo": "FP8", "kv_cache_quant_algo": declared}
+        texts = CONFIG | {
+            "hf_quant_config.json": json.dumps({"quantization": quantization}).encode()
+        }
+        tensors = llama_tensors(SMALL, dtype="F8_E4M3")
+        model = make({"model.safetensors": safetensors_head(tensors)}, texts)
+        assert artifacts(model)["fp8"].kv_precision == known
+
     def test_heads_that_do_not_divide_leave_fewer_widths(self):
         config = SMALL | {"hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3}
         model = make(
