@@ -7,6 +7,7 @@ from typing import Any
 from nimctl.cache import Cache, CacheUsage
 from nimctl.cli.documents import machine_document
 from nimctl.cli.facts import Machine, describe_engines, open_catalog, read_machine
+from nimctl.cli.known_speeds import find_evidence_path
 from nimctl.cli.listing_text import print_system
 from nimctl.cli.supplying import read_hub_login
 from nimctl.cli.terminal import bold, print_line, print_wrapped
@@ -93,6 +94,10 @@ def diagnosis_document(found: Diagnosis) -> dict[str, Any]:
             "free_bytes": usage.free_bytes,
         },
         "models": found.models,
+        "evidence": {
+            "path": str(path) if (path := find_evidence_path()) else None,
+            "benches": len(found.machine.benches),
+        },
         "settings": {
             line.name: {"value": line.value, "origin": line.origin} for line in found.settings
         },
@@ -106,6 +111,9 @@ def print_diagnosis(found: Diagnosis) -> None:
     _print_cache(found.usage)
     print_line(bold("CATALOGUE"))
     print_line(f"  {found.models} models; `nimctl list-profiles` shows them\n")
+    print_line(bold("EVIDENCE"))
+    print_line(f"  {find_evidence_path() or 'no home folder to keep it in'}")
+    print_line(f"  benches kept: {len(found.machine.benches)}; `nimctl evidence ls` shows them\n")
     print_line(bold("SETTINGS"))
     name_width = max(len(line.name) for line in found.settings)
     value_width = min(max(len(line.value) for line in found.settings), 40)

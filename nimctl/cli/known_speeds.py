@@ -9,6 +9,7 @@ from nimctl.core.hardware import Hardware
 from nimctl.core.manifest import Manifest
 from nimctl.core.verdict import Selection
 from nimctl.errors import InputError
+from nimctl.settings.places import user_data_folder
 
 if TYPE_CHECKING:
     from nimctl.evidence.measured import BenchRecord, EvidenceStore
@@ -16,14 +17,8 @@ if TYPE_CHECKING:
 
 def find_evidence_path() -> Path | None:
     """The file of the evidence, be it there or not; None for a user without a home."""
-    from platformdirs import user_data_path
-
-    # Without a home folder newer releases of platformdirs raise, older ones answer `~/...` as is.
-    try:
-        folder = user_data_path("nimctl")
-    except RuntimeError:
-        return None
-    return folder / "evidence.db" if folder.is_absolute() else None
+    folder = user_data_folder()
+    return folder / "evidence.db" if folder else None
 
 
 def open_evidence() -> "EvidenceStore":

@@ -77,6 +77,15 @@ def test_benches_are_listed_shown_exported_and_forgotten(run, store):
     assert [bench.id for bench in store.read_benches()] == [1]
 
 
+def test_doctor_counts_what_is_kept_and_says_where(run, store):
+    store.record_bench(make_bench())
+    out = run("doctor").stdout
+    assert str(store.path) in out
+    assert "benches kept: 1" in out
+    document = json.loads(run("doctor", "--json").stdout)
+    assert document["evidence"] == {"path": str(store.path), "benches": 1}
+
+
 @pytest.mark.parametrize("command", [("show", "7"), ("rm", "7")])
 def test_a_number_that_is_not_there_is_said(run, store, command):
     store.record_bench(make_bench())
