@@ -65,11 +65,13 @@ class PlannedFile:
     Attributes:
         size_bytes: None where the source does not say.
         kept_bytes: What is on this disk already; the whole size where the file is complete.
+        room_bytes: Disk that is taken for it already, by what is kept and by what is reserved.
     """
 
     path: str
     size_bytes: int | None
     kept_bytes: int
+    room_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,3 +102,8 @@ class FetchPlan:
     def download_bytes(self) -> int:
         """Bytes still to bring."""
         return self.total_bytes - self.kept_bytes
+
+    @property
+    def lacking_bytes(self) -> int:
+        """Disk that must still be free for it."""
+        return sum(max((file.size_bytes or 0) - file.room_bytes, 0) for file in self.files)

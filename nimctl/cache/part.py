@@ -163,6 +163,11 @@ def count_kept_blocks(part: Path, size_bytes: int) -> int:
     return len(read_journal(_journal_of(part), size_bytes))
 
 
+def count_room(part: Path) -> int:
+    """The disk a part takes, in bytes, with what is reserved for blocks to come."""
+    return part.lstat().st_blocks * 512
+
+
 def delete_older(layout: Layout, age_s: float) -> None:
     """Delete what was left in the cache on its way for longer than `age_s` seconds."""
     oldest = time.time() - age_s

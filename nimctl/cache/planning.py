@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from nimctl.cache.blocks import BLOCK_BYTES
 from nimctl.cache.entry import CacheEntry, FetchPlan, PlannedFile
 from nimctl.cache.layout import Layout
-from nimctl.cache.part import count_kept_blocks, find_parts
+from nimctl.cache.part import count_kept_blocks, count_room, find_parts
 from nimctl.cache.request import FetchRequest
 from nimctl.cache.transfer import content_key, find_blob
 from nimctl.core.source import Listing, RemoteFile
@@ -43,7 +43,12 @@ def plan_of_entry(layout: Layout, entry: CacheEntry) -> FetchPlan:
         uri=entry.uri,
         revision=entry.revision,
         files=tuple(
-            PlannedFile(path=file.path, size_bytes=file.size_bytes, kept_bytes=file.size_bytes)
+            PlannedFile(
+                path=file.path,
+                size_bytes=file.size_bytes,
+                kept_bytes=file.size_bytes,
+                room_bytes=file.size_bytes,
+            )
             for file in entry.files
         ),
         free_bytes=layout.free_bytes(),
@@ -56,9 +61,9 @@ def check_room(layout: Layout, plan: FetchPlan) -> None:
     Raises:
         DiskFullError: less is free than is still to bring.
     """
-    if plan.download_bytes > plan.free_bytes:
+    if plan.lacking_bytes > plan.free_bytes:
         raise DiskFullError(
-            f"{plan.uri} needs {format_file_bytes(plan.download_bytes)} more, but the disk of "
+            f"{plan.uri} needs {format_file_bytes(plan.lacking_bytes)} more, but the disk of "
             f"{layout.root} has {format_file_bytes(plan.free_bytes)} free",
             hint="free some space there, or choose a cache folder on a larger disk",
         )
@@ -67,14 +72,18 @@ def check_room(layout: Layout, plan: FetchPlan) -> None:
 def _plan_file(layout: Layout, listing: Listing, file: RemoteFile) -> PlannedFile:
     blob = find_blob(layout, listing, file)
     if blob is not None:
-        kept_bytes = blob.size_bytes
-    else:
-        key = content_key(listing, file)
-        parts = find_parts(layout, key) if key else ()
-        blocks = max((count_kept_blocks(part, file.size_bytes or 0) for part in parts), default=0)
-        kept_bytes = blocks * BLOCK_BYTES
+        return PlannedFile(
+            path=file.path,
+            size_bytes=blob.size_bytes,
+            kept_bytes=blob.size_bytes,
+            room_bytes=blob.size_bytes,
+        )
+    key, size_bytes = content_key(listing, file), file.size_bytes or 0
+    parts = find_parts(layout, key) if key else ()
+    blocks = max((count_kept_blocks(part, size_bytes) for part in parts), default=0)
     return PlannedFile(
         path=file.path,
-        size_bytes=file.size_bytes if blob is None else blob.size_bytes,
-        kept_bytes=min(kept_bytes, kept_bytes if file.size_bytes is None else file.size_bytes),
+        size_bytes=file.size_bytes,
+        kept_bytes=min(blocks * BLOCK_BYTES, size_bytes),
+        room_bytes=max((count_room(part) for part in parts), default=0),
     )

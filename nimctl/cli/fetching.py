@@ -144,7 +144,11 @@ def _plan_in_place(artifact: Artifact) -> FetchPlan:
     return FetchPlan(
         uri=artifact.source,
         revision=None,
-        files=(PlannedFile(path=name, size_bytes=size_bytes, kept_bytes=size_bytes),),
+        files=(
+            PlannedFile(
+                path=name, size_bytes=size_bytes, kept_bytes=size_bytes, room_bytes=size_bytes
+            ),
+        ),
         free_bytes=shutil.disk_usage(artifact.source.location).free,
     )
 

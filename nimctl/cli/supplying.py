@@ -50,14 +50,15 @@ def read_supplies(manifests: tuple[Manifest, ...], settings: Settings) -> tuple[
     """
     cache = Cache(settings.cache_dir)
     room_bytes = cache.room_bytes()
-    may_open_gates = bool(
-        settings.hf_token or settings.hf_endpoint != _HUB or read_hub_login() is not None
-    )
+    logins = {
+        "hf": settings.hf_token or settings.hf_endpoint != _HUB or read_hub_login(),
+        "ngc": settings.ngc_api_key,
+    }
     unknown = Supply(
         folder=str(settings.cache_dir),
         room_bytes=room_bytes,
         complete=frozenset(),
-        may_open_gates=may_open_gates,
+        logins=frozenset(scheme for scheme, login in logins.items() if login),
         offline=settings.offline,
     )
     return tuple(_look_into(cache, manifest, unknown) for manifest in manifests)

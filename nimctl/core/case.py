@@ -16,6 +16,7 @@ class Case:
 
     Attributes:
         place: Where it would go; None where there is no place for it.
+        asked_id: Id of the one profile that was asked for; None where any may run.
         usable_gpus: The GPUs the wish allows, as `list_usable_gpus` has them.
         supply: What is known of bringing its files; None where it is not to be judged.
         size: Context length and sequences that fit there; None where nothing does.
@@ -26,6 +27,7 @@ class Case:
     traits: EngineTraits
     installed: InstalledEngine | None
     hardware: Hardware
+    asked_id: str | None
     usable_gpus: tuple[Gpu, ...]
     wish: Wish
     supply: Supply | None = None

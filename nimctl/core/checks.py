@@ -6,7 +6,7 @@ from typing import get_args
 
 from nimctl.core.case import Case
 from nimctl.core.engine import find_driver_major
-from nimctl.core.manifest import Goal, KvLayers, find_profile
+from nimctl.core.manifest import Goal, KvLayers
 from nimctl.core.placement import CONTEXT_STEP, Fitting, count_default_context, memory_traits
 from nimctl.core.supply_checks import check_supply
 from nimctl.core.units import GIB, format_bytes, format_count
@@ -17,7 +17,7 @@ from nimctl.core.wish import Wish, drop_field, format_change
 def check_wish(case: Case) -> Iterator[Finding]:
     """What the user asked for, field by field."""
     profile, wish = case.profile, case.wish
-    if wish.profile and find_profile(case.manifest, wish.profile).id != profile.id:
+    if case.asked_id not in (None, profile.id):
         yield _exclude("profile", f"--profile asks for {wish.profile}", wish)
     asked = (
         ("engine", wish.engine, profile.engine),

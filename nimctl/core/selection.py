@@ -90,8 +90,7 @@ def select(
     Raises:
         InputError: the wish names a profile the model does not have, or a GPU there is not.
     """
-    if wish.profile:
-        find_profile(manifest, wish.profile)
+    asked_id = find_profile(manifest, wish.profile).id if wish.profile else None
     _check_gpus_exist(hardware, wish)
     found = {engine.name: engine for engine in installed}
     usable_gpus = list_usable_gpus(hardware, wish)
@@ -104,6 +103,7 @@ def select(
                     traits=engines[profile.engine],
                     installed=found.get(profile.engine),
                     hardware=hardware,
+                    asked_id=asked_id,
                     usable_gpus=usable_gpus,
                     wish=wish,
                     supply=supply,

@@ -13,15 +13,15 @@ class Supply:
         folder: Where they are kept.
         room_bytes: Free disk there, and what cut-off transfers hold of it; None where unknown.
         complete: Names of the artifacts that are wholly here and need not be brought.
-        may_open_gates: Whether a login is at hand that a gated repository may accept, or another
-            place is asked that has no gates.
+        logins: Schemes of sources that may let us through a gate: a token or key for them is at
+            hand, or a mirror is asked, of whose gates nothing is known.
         offline: Whether nobody may be asked.
     """
 
     folder: str
     room_bytes: int | None
     complete: frozenset[str]
-    may_open_gates: bool
+    logins: frozenset[str]
     offline: bool
 
     def is_short_of_room(self, artifact: Artifact) -> bool:
@@ -30,4 +30,4 @@ class Supply:
 
     def is_shut_out(self, artifact: Artifact) -> bool:
         """Whether the artifact lies behind a licence that nobody here can have accepted."""
-        return artifact.gated and not self.may_open_gates
+        return artifact.gated and artifact.source.scheme not in self.logins

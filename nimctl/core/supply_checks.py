@@ -38,6 +38,7 @@ def check_supply(case: Case) -> Iterator[Finding]:
 
 def _gate(case: Case) -> Finding:
     source = case.profile.artifact.source
+    secret = _SECRETS.get(source.scheme, "its token")
     return Finding(
         check="licence",
         fit=Fit.OUT_OF_REACH,
@@ -45,5 +46,8 @@ def _gate(case: Case) -> Finding:
         f"({case.manifest.licence}) and a login",
         need="an accepted licence and a token",
         have="no token",
-        hint=f"accept it on the page of {source.location}, then set HF_TOKEN",
+        hint=f"accept it on the page of {source.location}, then set {secret}",
     )
+
+
+_SECRETS = {"hf": "HF_TOKEN", "ngc": "NGC_API_KEY"}

@@ -27,7 +27,7 @@ HERE = Supply(
     folder="/cache",
     room_bytes=10**12,
     complete=frozenset(),
-    may_open_gates=True,
+    logins=frozenset({"hf"}),
     offline=False,
 )
 
@@ -49,7 +49,7 @@ def test_with_room_a_login_and_a_network_nothing_is_said():
 
 
 def test_a_gate_without_a_login_moves_the_choice_and_says_what_would_be_better():
-    selection = judge(replace(HERE, may_open_gates=False))
+    selection = judge(replace(HERE, logins=frozenset()))
     assert selection.chosen is find(selection, "llama.cpp")
     assert selection.passed_over is find(selection, "vllm")
     (finding,) = selection.passed_over.findings
@@ -59,9 +59,17 @@ def test_a_gate_without_a_login_moves_the_choice_and_says_what_would_be_better()
     assert selection.passed_over.plan is not None
 
 
+def test_a_gate_of_ngc_wants_a_key_of_ngc():
+    there = replace(GATED, source=parse_source_uri("ngc://acme/llama-8b:1"))
+    manifest = make_manifest([make_profile(engine="vllm", precision="bf16", artifact=there)])
+    (verdict,) = judge(HERE, manifest).verdicts
+    assert "NGC_API_KEY" in (verdict.findings[0].hint or "")
+    assert judge(replace(HERE, logins=frozenset({"ngc"})), manifest).chosen
+
+
 def test_files_that_are_here_need_no_login_no_room_and_no_network():
     poor = replace(
-        HERE, room_bytes=0, may_open_gates=False, offline=True, complete=frozenset({"bf16"})
+        HERE, room_bytes=0, logins=frozenset(), offline=True, complete=frozenset({"bf16"})
     )
     selection = judge(poor)
     assert selection.chosen is find(selection, "vllm")
@@ -71,31 +79,31 @@ def test_files_that_are_here_need_no_login_no_room_and_no_network():
 def test_a_folder_of_this_machine_is_never_out_of_reach():
     local = replace(GATED, source=parse_source_uri("/models/llama-8b"))
     manifest = make_manifest([make_profile(engine="vllm", precision="bf16", artifact=local)])
-    poor = replace(HERE, room_bytes=0, may_open_gates=False, offline=True)
+    poor = replace(HERE, room_bytes=0, logins=frozenset(), offline=True)
     assert judge(poor, manifest).chosen is not None
 
 
 def test_nothing_in_reach_ends_with_the_reason_and_the_next_step():
     manifest = make_manifest([make_profile(engine="vllm", precision="bf16", artifact=GATED)])
     with pytest.raises(NothingFitsError, match="is gated") as caught:
-        require_choice(judge(replace(HERE, may_open_gates=False), manifest))
+        require_choice(judge(replace(HERE, logins=frozenset()), manifest))
     assert "HF_TOKEN" in (caught.value.hint or "")
 
 
 @given(
     room=st.integers(0, 20 * 10**9) | st.none(),
     complete=st.sets(st.sampled_from(["bf16", "q4_k_m"])),
-    may_open_gates=st.booleans(),
+    logins=st.frozensets(st.sampled_from(["hf", "ngc"])),
     offline=st.booleans(),
 )
 def test_the_disk_objects_exactly_where_what_must_come_is_larger_than_the_room(
-    room, complete, may_open_gates, offline
+    room, complete, logins, offline
 ):
     supply = Supply(
         folder="/cache",
         room_bytes=room,
         complete=frozenset(complete),
-        may_open_gates=may_open_gates,
+        logins=logins,
         offline=offline,
     )
     for verdict in judge(supply).verdicts:
