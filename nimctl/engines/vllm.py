@@ -112,6 +112,12 @@ SYMPTOMS = (
         hint="see who holds it with `nimctl doctor`, then start again",
     ),
     Symptom(
+        code="ram-not-free",
+        pattern=r"Available memory on node \d+ \((?P<detail>[\d./]+ GiB)\)",
+        cause="vLLM on a CPU takes its memory from one memory node, which has too little free",
+        hint="use a smaller --context-length or --concurrency, or --engine llama.cpp",
+    ),
+    Symptom(
         code="kv-cache-too-small",
         pattern=r"estimated maximum model length is (?P<detail>\d+)",
         cause="the key/value cache does not hold one sequence of the planned context",

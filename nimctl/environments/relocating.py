@@ -34,5 +34,6 @@ def _replace_text(path: Path, old: bytes, new: bytes) -> None:
     content = path.read_bytes()
     if old in content and b"\0" not in content:
         mode = path.stat().st_mode
+        path.unlink()  # uv may have linked it to its cache
         path.write_bytes(content.replace(old, new))
         os.chmod(path, mode)  # noqa: PTH101 - as it was

@@ -1,5 +1,6 @@
 """vLLM's build for CPUs: where it may run, its command line, and the size of its cache."""
 
+import re
 from pathlib import PurePosixPath
 
 import pytest
@@ -56,6 +57,17 @@ def test_it_stays_on_the_cpu_beside_a_gpu():
 def test_what_needs_several_gpus_does_not_run_on_it():
     with pytest.raises(NothingFitsError, match="it needs 2 GPUs, there is none"):
         choose(manifest=make_manifest(PROFILES), tensor_parallel=2)
+
+
+def test_a_memory_node_that_is_too_small_is_recognised():
+    printed = (  # by vLLM 0.32.0 on a machine with two nodes of 12 GiB
+        "ValueError: Available memory on node 0 (10.33/12.34 GiB) on kv cache allocation is less "
+        "than requested memory for kv (18.63 GiB). Decrease --kv-cache-memory-bytes, "
+        "VLLM_CPU_KVCACHE_SPACE, or reduce CPU memory used by other processes."
+    )
+    symptoms = make_launch(choose(context_length=2048)).symptoms
+    first = next(one for one in symptoms if re.search(one.pattern, printed))
+    assert first.code == "ram-not-free"
 
 
 @pytest.mark.parametrize("context", [128, 1000, 2048, 8191])

@@ -79,6 +79,15 @@ def test_what_is_installed_is_found_and_runs(installed_dir, variables):
     check_engine(engine, list_managed(installed_dir), variables)
 
 
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not on PATH")
+def test_uv_installs_the_same(wheels, variables, tmp_path):
+    told = []
+    environment = variables | {"PATH": os.environ["PATH"]}
+    done = install(tmp_path / "engines", wheels, environment, told=told)
+    assert "with uv" in told[0]
+    assert run_program(done.managed.installed) == "0.32.0+cpu"
+
+
 def test_the_same_again_is_nothing_to_do(installed_dir, wheels, variables):
     told = []
     assert install(installed_dir, wheels, variables, told=told).was_there
