@@ -10,6 +10,10 @@ from nimctl.core.supply import Supply
 from nimctl.core.wish import Wish
 
 
+_FP8_SINCE = (8, 9)
+"""The oldest compute capability whose attention kernels read 8-bit floating point."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
     """One profile before the judge, with everything the checks may look at.
@@ -40,25 +44,36 @@ class Case:
         return "cpu" not in (self.installed.devices if self.installed else self.traits.devices)
 
     @property
-    def fitting(self) -> Fitting | None:
-        """The profile on its place; None without a place or where its memory is unknown.
+    def kv_precision(self) -> str | None:
+        """What keys and values are kept in: what was asked, else what the checkpoint declares.
 
-        Where none is asked for, keys and values are kept as the checkpoint declares, as vLLM from
-        0.16 and TensorRT-LLM do. An unknown one is judged as the engine's default;
-        `check_kv_precision` objects to it.
+        None is the engine's default. Older vLLM does not follow a declaration and newer does even
+        where the GPU cannot, so both are told. `check_kv_precision` objects to an unknown one,
+        which is judged as the default.
         """
+        asked, declared = self.wish.kv_precision, self.profile.artifact.kv_precision
+        if asked not in (None, "auto") or declared is None or self.place is None:
+            return asked
+        traits = memory_traits(self.traits, self.place.device)
+        if traits.find_kv_precision(declared) is None:
+            return asked
+        capabilities = [gpu.compute_capability or (0, 0) for gpu in self.place.gpus]
+        if declared == "fp8" and min(capabilities, default=(0, 0)) < _FP8_SINCE:
+            return "bfloat16" if traits.find_kv_precision("bfloat16") else asked
+        return declared
+
+    @property
+    def fitting(self) -> Fitting | None:
+        """The profile on its place; None without a place or where its memory is unknown."""
         place = self.place
         if place is None or place.free_bytes is None or place.total_bytes is None:
             return None
         traits = memory_traits(self.traits, place.device)
-        default = traits.kv_precisions[0]
-        asked = traits.find_kv_precision(self.wish.kv_precision) or default
-        declared = traits.find_kv_precision(self.profile.artifact.kv_precision) or default
         return Fitting(
             manifest=self.manifest,
             profile=self.profile,
             traits=traits,
-            kv_precision=declared if asked is default else asked,
+            kv_precision=traits.find_kv_precision(self.kv_precision) or traits.kv_precisions[0],
             free_bytes=place.free_bytes,
             total_bytes=place.total_bytes,
         )

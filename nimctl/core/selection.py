@@ -178,7 +178,7 @@ def _plan(case: Case) -> Plan:
         case.hardware,
         context_length=context_length,
         sequences=sequences,
-        kv_precision=case.wish.kv_precision,
+        kv_precision=case.kv_precision,
     )
 
 

@@ -78,6 +78,7 @@ TRAITS = EngineTraits(
         kv_precisions=(
             KvPrecision(name="auto", element_bytes=2),
             KvPrecision(name="fp8", element_bytes=1),
+            KvPrecision(name="bfloat16", element_bytes=2),  # whatever the checkpoint declares
         ),
         graph_bytes=600 * MIB,
         context_bytes=450 * MIB,

@@ -326,3 +326,32 @@ class TestNamingAProfile:
     def test_a_wrong_name_is_refused(self, wrong):
         with pytest.raises(InputError, match="has no profile"):
             judge(make_hardware(), Wish(profile=wrong))
+
+
+class TestDeclaredKvPrecision:
+    DECLARING = make_manifest(
+        [make_profile(engine="vllm", precision="bf16", artifact=replace(BF16, kv_precision="fp8"))]
+    )
+
+    @pytest.mark.parametrize(
+        ("capability", "asked", "told"),
+        [
+            ((9, 0), None, "fp8"),
+            ((8, 9), None, "fp8"),
+            ((8, 0), None, "bfloat16"),
+            ((8, 0), "fp8", "fp8"),
+            ((9, 0), "bfloat16", "bfloat16"),
+        ],
+    )
+    def test_the_engine_is_told_what_the_gpu_can_keep(self, capability, asked, told):
+        hardware = make_hardware(make_gpu(cc=capability))
+        choice = require_choice(judge(hardware, Wish(kv_precision=asked), manifest=self.DECLARING))
+        assert choice.plan.kv_precision == told
+
+    def test_half_the_bytes_are_counted_only_where_the_gpu_reads_them(self):
+        new, old = (
+            require_choice(judge(make_hardware(make_gpu(cc=cc)), manifest=self.DECLARING)).plan
+            for cc in ((9, 0), (8, 0))
+        )
+        assert (new.context_length, new.sequences) == (old.context_length, old.sequences)
+        assert old.budget.kv_cache == 2 * new.budget.kv_cache
