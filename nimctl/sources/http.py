@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri
 from nimctl.errors import FetchError, InputError
 from nimctl.sources.access import SourceAccess
-from nimctl.sources.http_transfer import HttpTransfer, announced_size_bytes, version_of
+from nimctl.sources.http_transfer import HttpTransfer
 
 
 class HttpSource:
@@ -17,14 +17,16 @@ class HttpSource:
     listing_note = None
 
     def __init__(self, access: SourceAccess) -> None:
-        self._transfer = HttpTransfer(stall_timeout_s=access.stall_timeout_s)
+        self._transfer = HttpTransfer(
+            stall_timeout_s=access.stall_timeout_s, ca_file=access.ca_file
+        )
 
     def list_files(self, uri: SourceUri) -> Listing:
         """The one file, its size and version as a request for its first byte tells them."""
         name = _file_name(uri)
-        with self._transfer.get(str(uri), headers={"Range": "bytes=0-0"}) as response:
-            size_bytes = announced_size_bytes(response)
-            version = version_of(response.headers)
+        with self._transfer.get(str(uri), headers={"Range": "bytes=0-0"}) as answer:
+            size_bytes = answer.stretch.size_bytes
+            version = answer.version
         revision = hashlib.sha256((version or "").encode()).hexdigest()[:16]
         file = RemoteFile(path=name, size_bytes=size_bytes, version=version)
         return Listing(uri=uri, revision=revision if version else "unversioned", files=(file,))

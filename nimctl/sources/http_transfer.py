@@ -1,31 +1,74 @@
-"""Streams one file over HTTP: ranges, redirects followed by hand, refusals put into words."""
+"""Streams stretches of files over HTTP; redirects are followed by hand and remembered."""
 
-import re
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
-from socket import gaierror
-from threading import Lock
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
-from nimctl import __version__
-from nimctl.core.source import ByteStream, RemoteFile, SourceChangedError, TemporaryFetchError
-from nimctl.errors import AccessDeniedError, FetchError
+from nimctl.core.source import ByteStream, RemoteFile, TemporaryFetchError
+from nimctl.errors import FetchError
+from nimctl.sources.address_book import AddressBook, Place
+from nimctl.sources.http_failures import (
+    Explain,
+    explain_expiry,
+    explain_nothing,
+    losses_in_words,
+    refusal,
+)
+from nimctl.sources.http_pools import HttpPools, finish, proxy_for
+from nimctl.sources.http_ranges import (
+    Stretch,
+    announced,
+    check_stretch,
+    check_version,
+    range_headers,
+    version_of,
+)
+from nimctl.sources.pieces import PIECE_BYTES
+from nimctl.sources.reach import is_inside
 
 if TYPE_CHECKING:
-    import httpx
+    from urllib3 import BaseHTTPResponse
+    from urllib3.util import Url
 
 MAX_REDIRECTS = 8
-TEMPORARY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+MOST_JSON_BYTES = 256 * 1024**2
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
-Explain = Callable[[int, Mapping[str, str]], FetchError | None]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """An answer with status 200 or 206, its body still to be read.
+
+    Attributes:
+        place: Who gave it, after all redirects.
+    """
+
+    response: "BaseHTTPResponse"
+    host: str
+    place: Place
+
+    @property
+    def stretch(self) -> Stretch:
+        """The bytes it brings; FetchError if it does not say."""
+        return announced(self.host, self.response.status, self.response.headers)
+
+    @property
+    def version(self) -> str | None:
+        """What identifies these bytes on their server."""
+        return version_of(self.response.headers)
 
 
-def explain_nothing(status: int, headers: Mapping[str, str]) -> None:
-    """Leave every refusal to the plain words for its status."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Question:
+    headers: Mapping[str, str]
+    secrets: Mapping[str, str]
+    explain: Explain
 
 
 class HttpTransfer:
@@ -35,16 +78,15 @@ class HttpTransfer:
     wherever a redirect leads.
     """
 
-    def __init__(self, *, stall_timeout_s: float) -> None:
+    def __init__(self, *, stall_timeout_s: float, ca_file: Path | None = None) -> None:
         """A connection silent for `stall_timeout_s` is lost; the first request opens one."""
         self._stall_timeout_s = stall_timeout_s
-        self._lock = Lock()
-        self._client: httpx.Client | None = None
+        self._pools = HttpPools(stall_timeout_s=stall_timeout_s, ca_file=ca_file)
+        self._book = AddressBook()
 
     def close(self) -> None:
         """Close every connection."""
-        if self._client is not None:
-            self._client.close()
+        self._pools.close()
 
     @contextmanager
     def stream_file(
@@ -58,38 +100,43 @@ class HttpTransfer:
         explain: Explain = explain_nothing,
         version: str | None = None,
     ) -> Iterator[ByteStream]:
-        """Stream `file` up to `end_bytes`, or all of it where the server has no ranges.
+        """Stream `file` up to `end_bytes`, or from its start where the server has no ranges.
+
+        Where `url` redirects to is remembered, and asked directly the next time.
 
         Args:
             secrets: Headers for the origin of `url` only.
             explain: Puts a refusal of that origin into words of its own, or returns None.
-            version: The `ETag` or `Last-Modified` the bytes must still have.
+            version: The `ETag` or `Last-Modified` that the bytes must still have.
 
         Raises:
             SourceChangedError: the server has another version now.
             TemporaryFetchError: lost, stalled, busy, or another size than was listed.
-            FetchError: refused.
+            FetchError: refused, or other bytes than were asked.
         """
-        headers: dict[str, str] = {}
-        if start_bytes or end_bytes is not None:
-            last = "" if end_bytes is None else end_bytes - 1
-            headers["Range"] = f"bytes={start_bytes}-{last}"
-            if version is not None:
-                headers["If-Range"] = version
-        with self.get(url, headers=headers, secrets=secrets, explain=explain) as response:
-            if version is not None and (now := version_of(response.headers)) not in (None, version):
-                raise SourceChangedError(
-                    f"{file.path} changed on {response.url.host}: was {version}, is {now}"
-                )
-            first_bytes, size_bytes = _announced(response)
-            if first_bytes not in (0, start_bytes):
-                raise FetchError(f"{response.url.host} answers with other bytes than were asked")
-            if size_bytes is not None and file.size_bytes not in (None, size_bytes):
-                raise TemporaryFetchError(
-                    f"{response.url.host} announces {size_bytes} bytes for {file.path}, "
-                    f"but {file.size_bytes} were published"
-                )
-            yield ByteStream(start_bytes=first_bytes, chunks=response.iter_raw())
+        if end_bytes is not None and end_bytes <= start_bytes:
+            yield ByteStream(start_bytes=start_bytes, chunks=iter(()))
+            return
+        asked = Stretch(start_bytes=start_bytes, end_bytes=end_bytes)
+        question = _Question(
+            headers=range_headers(asked, version), secrets=secrets, explain=explain
+        )
+        answer = self._ask_remembered(url, question)
+        try:
+            sent = answer.stretch
+            check_version(answer.host, file, version, answer.version)
+            check_stretch(answer.host, file, asked, sent)
+            body = _Body(
+                answer,
+                self._stall_timeout_s,
+                length_bytes=_length_bytes(asked, sent, file),
+                may_be_longer=sent.is_whole and end_bytes is not None,
+            )
+            yield ByteStream(
+                start_bytes=sent.start_bytes, chunks=body.read_pieces(), cancel=body.cancel
+            )
+        finally:
+            finish(answer.response)
 
     def read_json(
         self,
@@ -103,12 +150,16 @@ class HttpTransfer:
         Raises:
             FetchError: refused, or not JSON; TemporaryFetchError where a later try may help.
         """
-        with self.get(url, secrets=secrets, explain=explain) as response:
-            response.read()
+        with self.get(url, secrets=secrets, explain=explain) as answer:
+            text = bytearray()
+            for piece in _Body(answer, self._stall_timeout_s).read_pieces():
+                text += piece
+                if len(text) > MOST_JSON_BYTES:
+                    raise FetchError(f"{answer.host} answers without end")
             try:
-                return response.json()
+                return json.loads(text)
             except ValueError as error:
-                raise FetchError(f"{response.url.host} did not answer with JSON") from error
+                raise FetchError(f"{answer.host} did not answer with JSON") from error
 
     @contextmanager
     def get(
@@ -118,156 +169,169 @@ class HttpTransfer:
         headers: Mapping[str, str] = NO_HEADERS,
         secrets: Mapping[str, str] = NO_HEADERS,
         explain: Explain = explain_nothing,
-    ) -> Iterator["httpx.Response"]:
-        """The answer, status 200 or 206, with its body still to be read.
+    ) -> Iterator[Answer]:
+        """The answer, with its body still to be read.
 
         Raises:
             FetchError: refused; TemporaryFetchError where a later try may help.
         """
-        client = self._open_client()
-        target = _parse(url)
-        origin = _origin(target)
-        trusted = True
-        for _ in range(MAX_REDIRECTS + 1):
-            trusted = trusted and _origin(target) == origin
-            sent = {**headers, **(secrets if trusted else NO_HEADERS)}
-            with (
-                _losses_in_words(target.host, self._stall_timeout_s),
-                client.stream("GET", target, headers=sent) as response,
-            ):
-                if not response.has_redirect_location:
-                    _check_status(response, explain if trusted else _expired_address)
-                    yield response
-                    return
-                location = response.headers["Location"]
-            target = _redirected(target, location)
-        raise FetchError(f"{origin[1]} redirects more than {MAX_REDIRECTS} times")
-
-    def _open_client(self) -> "httpx.Client":
-        import httpx
-
-        with self._lock:
-            if self._client is None:
-                self._client = httpx.Client(
-                    timeout=httpx.Timeout(self._stall_timeout_s, pool=None),
-                    headers={
-                        "User-Agent": f"nimctl/{__version__}",
-                        "Accept": "*/*",
-                        "Accept-Encoding": "identity",
-                    },
-                )
-            return self._client
-
-
-def _check_status(response: "httpx.Response", explain: Explain) -> None:
-    status, host = response.status_code, response.url.host
-    if status not in (200, 206):
-        raise explain(status, response.headers) or refusal(
-            f"{host}{response.url.path}", status, response.headers
-        )
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise FetchError(f"{host} sends the bytes compressed although it was asked not to")
-
-
-def _expired_address(status: int, headers: Mapping[str, str]) -> FetchError | None:
-    if status in (401, 403):
-        return TemporaryFetchError(f"the signed address is no longer accepted (status {status})")
-    return None
-
-
-def refusal(what: str, status: int, headers: Mapping[str, str]) -> FetchError:
-    """The error for an answer with that status; temporary where a later try may help."""
-    if status in TEMPORARY_STATUSES:
-        return TemporaryFetchError(
-            f"{what} answers with status {status}", retry_after_s=retry_after_s(headers)
-        )
-    if status in (401, 403):
-        return AccessDeniedError(f"{what} refuses access (status {status})")
-    if status in (404, 410):
-        return FetchError(f"{what} does not exist (status {status})")
-    return FetchError(f"{what} answers with status {status}")
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from `Retry-After` (RFC 9110) or `RateLimit` (`...;t=30`)."""
-    asked = headers.get("Retry-After", "")
-    if asked.isdecimal():
-        return float(asked)
-    if asked:
+        question = _Question(headers=headers, secrets=secrets, explain=explain)
+        answer = self._ask(Place(address=url, is_trusted=True), question)
         try:
-            return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
-        except ValueError:
-            return None
-    window = re.search(r"\bt=(\d+)", headers.get("RateLimit", ""))
-    return float(window.group(1)) if window else None
+            yield answer
+        finally:
+            finish(answer.response)
+
+    def _ask_remembered(self, url: str, question: _Question) -> Answer:
+        """Ask where the file was found last; where that is unknown, one thread finds it."""
+        known = self._book.find(url)
+        if known is None:
+            with self._book.turn(url):
+                known = self._book.find(url)
+                if known is None:
+                    answer = self._ask(Place(address=url, is_trusted=True), question)
+                    self._book.note(url, answer.place)
+                    return answer
+        try:
+            return self._ask(known, question)
+        except TemporaryFetchError as error:
+            if error.retry_after_s is None and known.address != url:
+                self._book.forget(url, known)
+            raise
+        except FetchError as error:
+            if known.address == url:
+                raise
+            self._book.forget(url, known)
+            raise TemporaryFetchError(f"the address of the file has changed: {error}") from error
+
+    def _ask(self, place: Place, question: _Question) -> Answer:
+        target = _parse(place.address)
+        first = target
+        for _ in range(MAX_REDIRECTS + 1):
+            secrets = question.secrets if place.is_trusted else NO_HEADERS
+            response = self._pools.get(target, {**question.headers, **secrets})
+            location = response.get_redirect_location()
+            if not location:
+                explain = question.explain if place.is_trusted else explain_expiry
+                _check_status(response, target, explain)
+                return Answer(response=response, host=target.host or "", place=place)
+            finish(response)
+            target = _redirected(target, location)
+            _check_reach(first, target)
+            is_trusted = place.is_trusted and _origin(target) == _origin(first)
+            place = Place(address=target.url, is_trusted=is_trusted)
+        raise FetchError(f"{first.host} redirects more than {MAX_REDIRECTS} times")
 
 
-def version_of(headers: Mapping[str, str]) -> str | None:
-    """What identifies these bytes on this server: a strong `ETag`, else `Last-Modified`."""
-    etag = headers.get("ETag", "")
-    return etag if etag.startswith('"') else headers.get("Last-Modified")
+class _Body:
+    """The bytes of one answer, on their way.
+
+    Args:
+        length_bytes: So many are wanted, and all of them must come; None takes what comes.
+        may_be_longer: More of them may follow, and are left alone.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        stall_timeout_s: float,
+        *,
+        length_bytes: int | None = None,
+        may_be_longer: bool = False,
+    ) -> None:
+        self._answer = answer
+        self._stall_timeout_s = stall_timeout_s
+        self._length_bytes = length_bytes
+        self._may_be_longer = may_be_longer
+        self._is_cancelled = Event()
+
+    def read_pieces(self) -> Iterator[bytes]:
+        """What has arrived, as soon as it has; at most `PIECE_BYTES` at once.
+
+        Raises:
+            TemporaryFetchError: lost, silent, cancelled, or more or fewer bytes than wanted.
+        """
+        response, host, left = self._answer.response, self._answer.host, self._length_bytes
+        is_longer = False
+        with losses_in_words(host, self._stall_timeout_s):
+            while left != 0 and (piece := response.read1(PIECE_BYTES)):
+                if self._is_cancelled.is_set():
+                    break
+                is_longer = left is not None and len(piece) > left
+                yield piece[:left] if is_longer else piece
+                left = None if left is None else max(0, left - len(piece))
+            if not is_longer and not self._may_be_longer and not self._is_cancelled.is_set():
+                is_longer = not response.closed and bool(response.read1(1))
+        if self._is_cancelled.is_set():
+            raise TemporaryFetchError(f"the stream from {host} was cancelled")
+        if is_longer and not self._may_be_longer:
+            raise TemporaryFetchError(f"{host} sends more bytes than it was asked for")
+        if left:
+            raise TemporaryFetchError(f"{host} ended the connection {left} bytes too early")
+
+    def cancel(self) -> None:
+        """Let a read that waits in another thread fail at once."""
+        self._is_cancelled.set()
+        # One that was read to its end has given its socket back.
+        with suppress(ValueError, RuntimeError, OSError):
+            self._answer.response.shutdown()
 
 
-def announced_size_bytes(response: "httpx.Response") -> int | None:
-    """Size of the whole file as the answer tells it, in bytes; None if it does not."""
-    return _announced(response)[1]
+def _length_bytes(asked: Stretch, sent: Stretch, file: RemoteFile) -> int | None:
+    """How many bytes from the start of the answer on are wanted; None is all that come."""
+    size_bytes = file.size_bytes if sent.size_bytes is None else sent.size_bytes
+    ends = [size_bytes]
+    if sent.start_bytes == asked.start_bytes:
+        ends.append(asked.end_bytes)
+    known = [end for end in ends if end is not None]
+    return min(known) - sent.start_bytes if known else None
 
 
-def _announced(response: "httpx.Response") -> tuple[int, int | None]:
-    if response.status_code == 200:
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdecimal() else None
-    match = re.fullmatch(
-        r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip()
-    )
-    if match is None:
-        raise FetchError(f"{response.url.host} does not say which bytes it sends")
-    return int(match[1]), None if match[2] == "*" else int(match[2])
+def _check_status(response: "BaseHTTPResponse", target: "Url", explain: Explain) -> None:
+    status, headers = response.status, response.headers
+    error: FetchError | None = None
+    if status not in (200, 206):
+        what = f"{target.host}{target.path or ''}"
+        error = explain(status, headers) or refusal(what, status, headers)
+    elif headers.get("Content-Encoding", "identity") != "identity":
+        error = FetchError(f"{target.host} sends the bytes compressed although asked not to")
+    if error is not None:
+        finish(response)
+        raise error
 
 
-def _origin(url: "httpx.URL") -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port or {"https": 443, "http": 80}.get(url.scheme)
+def _origin(url: "Url") -> tuple[str | None, str | None, int | None]:
+    return url.scheme, url.host, url.port or {"https": 443, "http": 80}.get(url.scheme or "")
 
 
-def _parse(address: str) -> "httpx.URL":
-    import httpx
+def _parse(address: str) -> "Url":
+    from urllib3.exceptions import LocationParseError
+    from urllib3.util import parse_url
 
     try:
-        return httpx.URL(address)
-    except httpx.InvalidURL as error:
+        url = parse_url(address)
+    except LocationParseError as error:
         raise FetchError(f"{address.partition('?')[0]!r} is no web address") from error
+    if url.scheme is None or url.host is None:
+        raise FetchError(f"{address.partition('?')[0]!r} is no web address")
+    return url
 
 
-def _redirected(url: "httpx.URL", location: str) -> "httpx.URL":
-    target = url.join(_parse(location))
+def _redirected(url: "Url", location: str) -> "Url":
+    target = _parse(urljoin(url.url, location))
     if target.scheme not in ("https", url.scheme):
         raise FetchError(f"{url.host} redirects to an insecure address on {target.host}; refused")
     return target
 
 
-@contextmanager
-def _losses_in_words(host: str, stall_timeout_s: float) -> Iterator[None]:
-    import httpx
-
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise TemporaryFetchError(f"{host} was silent for {stall_timeout_s:g} s") from error
-    except httpx.ConnectError as error:
-        raise TemporaryFetchError(connect_failure(host, error)) from error
-    except httpx.ProxyError as error:
-        raise TemporaryFetchError(f"the proxy refuses the way to {host}: {error}") from error
-    except httpx.TransportError as error:
-        raise TemporaryFetchError(f"the connection to {host} was lost") from error
-
-
-def connect_failure(host: str, error: BaseException) -> str:
-    """One sentence for a connection that could not be made."""
-    cause = error.__cause__ or error.__context__
-    while cause is not None:
-        if isinstance(cause, gaierror):
-            return f"the name {host} cannot be found; is this machine online?"
-        if isinstance(cause, OSError):
-            return f"no connection to {host}: {cause.strerror or cause}"
-        cause = cause.__cause__ or cause.__context__
-    return f"no connection to {host} ({type(error).__name__})"
+def _check_reach(first: "Url", target: "Url") -> None:
+    """A place in the internet must not lead requests to this machine or into its networks."""
+    if target.host == first.host:
+        return
+    look_up = proxy_for(target) is None
+    if is_inside(target.host or "", look_up=look_up) and not is_inside(
+        first.host or "", look_up=look_up
+    ):
+        raise FetchError(
+            f"{first.host} redirects to {target.host}, which is not in the internet; refused"
+        )

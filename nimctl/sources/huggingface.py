@@ -11,12 +11,12 @@ from nimctl.core.source import (
     Listing,
     RemoteFile,
     SourceUri,
-    TemporaryFetchError,
     parse_digest,
 )
 from nimctl.errors import AccessDeniedError, FetchError, InputError
 from nimctl.sources.access import SourceAccess
-from nimctl.sources.http_transfer import HttpTransfer, connect_failure, refusal
+from nimctl.sources.http_failures import connection_failure, refusal
+from nimctl.sources.http_transfer import HttpTransfer
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
@@ -32,7 +32,9 @@ class HuggingFaceSource:
         self._endpoint = access.hf_endpoint.rstrip("/")
         self._token = access.hf_token
         self._stall_timeout_s = access.stall_timeout_s
-        self._transfer = HttpTransfer(stall_timeout_s=access.stall_timeout_s)
+        self._transfer = HttpTransfer(
+            stall_timeout_s=access.stall_timeout_s, ca_file=access.ca_file
+        )
         self._has_listed = False
 
     def list_files(self, uri: SourceUri) -> Listing:
@@ -61,7 +63,7 @@ class HuggingFaceSource:
         start_bytes: int,
         end_bytes: int | None = None,
     ) -> AbstractContextManager[ByteStream]:
-        """Stream a file of the listed commit; a fresh signed address is asked for each time."""
+        """Stream a file of the listed commit; its signed address is kept until it is refused."""
         return self._transfer.stream_file(
             f"{self._endpoint}/{listing.uri.location}/resolve/"
             f"{quote(listing.revision, safe='')}/{quote(file.path)}",
@@ -103,7 +105,7 @@ class HuggingFaceSource:
                 hint="unset HF_HUB_OFFLINE to download",
             ) from error
         except hub.HTTPError as error:  # type: ignore[attr-defined] # of the httpx it was built on
-            raise TemporaryFetchError(connect_failure(self._host, error)) from error
+            raise connection_failure(self._host, error) from error
         except ValueError as error:
             raise FetchError(f"{self._host} does not answer like a Hugging Face hub") from error
 

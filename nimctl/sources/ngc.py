@@ -35,7 +35,9 @@ class NgcSource:
         self._api = access.ngc_endpoint.rstrip("/")
         self._auth = access.ngc_auth_endpoint.rstrip("/")
         self._key = access.ngc_key
-        self._transfer = HttpTransfer(stall_timeout_s=access.stall_timeout_s)
+        self._transfer = HttpTransfer(
+            stall_timeout_s=access.stall_timeout_s, ca_file=access.ca_file
+        )
         self._lock = Lock()
         self._token: tuple[str, float] | None = None
 

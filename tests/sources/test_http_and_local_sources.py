@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from fake_hub import FakeHub, Fault
 
-from nimctl.cache import Cache, FetchRequest, Note, Progress, Retrying, RetryPolicy
-from nimctl.core.source import Source, SourceUri, parse_source_uri
+from nimctl.cache import Cache, FetchRequest, RetryPolicy
+from nimctl.core.source import Source, SourceChangedError, SourceUri, parse_source_uri
 from nimctl.errors import FetchError, InputError
 from nimctl.sources import SourceAccess, open_source
-from nimctl.sources.http_transfer import retry_after_s
+from nimctl.sources.http_failures import retry_after_s
 
 CONTENT = random.Random(4).randbytes(150_000)
 
@@ -51,58 +51,18 @@ def test_a_web_file_is_brought(tmp_path: Path, address: SourceUri) -> None:
         assert cache.fetch(FetchRequest(uri=address), source) == entry
 
 
-def test_a_web_file_goes_on_after_an_error(
-    hub: FakeHub, tmp_path: Path, address: SourceUri
-) -> None:
-    cache = make_cache(tmp_path)
-    hub.add_fault("x", Fault(kind="ignore-range"))
-    hub.add_fault("x", Fault(kind="drop", at_byte=70_000, times=5))
+def test_a_web_file_that_changed_is_not_gone_on_with(hub: FakeHub, address: SourceUri) -> None:
     with closing(make_source(address)) as source:
-        with pytest.raises(FetchError, match="was lost"):
-            cache.fetch(FetchRequest(uri=address), source)
-        hub.faults.clear()
-        entry = cache.fetch(FetchRequest(uri=address), source)
-    assert (entry.path / "model.gguf").read_bytes() == CONTENT
-    asked = [seen.headers.get("range") for seen in hub.requests("storage")]
-    assert asked[-1] == "bytes=70000-"
-
-
-def test_without_a_digest_a_part_from_before_a_restart_is_not_trusted(
-    hub: FakeHub, tmp_path: Path, address: SourceUri
-) -> None:
-    cache = make_cache(tmp_path)
-    hub.add_fault("x", Fault(kind="ignore-range"))
-    hub.add_fault("x", Fault(kind="drop", at_byte=70_000, times=5))
-    with closing(make_source(address)) as source:
-        with pytest.raises(FetchError):
-            cache.fetch(FetchRequest(uri=address), source)
-        hub.faults.clear()
-        (part,) = (cache.root / "partial").glob("*.part")
-        part.write_bytes(bytes(70_000))
-        key, _, _ = part.name.partition(".")
-        part.rename(part.with_name(f"{key}.0badb007-00000000.part"))
-        entry = cache.fetch(FetchRequest(uri=address), source)
-    assert (entry.path / "model.gguf").read_bytes() == CONTENT
-
-
-def test_a_web_file_that_changes_meanwhile_starts_anew(
-    hub: FakeHub, tmp_path: Path, address: SourceUri
-) -> None:
-    cache = make_cache(tmp_path)
-    changed = random.Random(5).randbytes(len(CONTENT))
-    hub.add_fault("x", Fault(kind="ignore-range"))
-    hub.add_fault("x", Fault(kind="drop", at_byte=70_000))
-    events: list[Progress] = []
-
-    def change(event: Progress) -> None:
-        events.append(event)
-        if isinstance(event, Retrying):
-            hub.models["files/model.gguf"].files["x"] = changed
-
-    with closing(make_source(address)) as source:
-        entry = cache.fetch(FetchRequest(uri=address), source, change)
-    assert (entry.path / "model.gguf").read_bytes() == changed
-    assert any(isinstance(event, Note) and "starting again" in event.text for event in events)
+        listing = source.list_files(address)
+        (file,) = listing.files
+        with source.open(listing, file, 100_000) as stream:
+            assert b"".join(stream.chunks) == CONTENT[100_000:]
+        hub.models["files/model.gguf"].files["x"] = CONTENT[::-1]
+        with pytest.raises(SourceChangedError), source.open(listing, file, 100_000):
+            pass
+    asked = hub.requests("storage")[-1].headers
+    assert asked["range"] == "bytes=100000-"
+    assert asked["if-range"] == file.version
 
 
 def test_an_address_with_a_password_is_not_used() -> None:

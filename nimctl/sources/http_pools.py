@@ -1,0 +1,147 @@
+"""Asks web servers over connections that are kept, by this machine's proxies and certificates."""
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+from urllib.request import getproxies, proxy_bypass
+
+from nimctl import __version__
+from nimctl.errors import FetchError
+from nimctl.sources.http_failures import losses_in_words
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3.util import Url
+
+KEPT_CONNECTIONS = 64
+"""Connections to one host that are kept for the next request."""
+
+SMALL_BODY_BYTES = 64 * 1024
+
+
+class HttpPools:
+    """Connections to many hosts; threads may share it."""
+
+    def __init__(self, *, stall_timeout_s: float, ca_file: Path | None = None) -> None:
+        """The first request opens a connection.
+
+        Args:
+            stall_timeout_s: A connection silent for so long is lost.
+            ca_file: Certificates to trust in place of this machine's.
+        """
+        self._stall_timeout_s = stall_timeout_s
+        self._ca_file = ca_file
+        self._lock = Lock()
+        self._pools: dict[str | None, PoolManager] = {}
+
+    def close(self) -> None:
+        """Close every connection that is not in use."""
+        with self._lock:
+            for pool in self._pools.values():
+                pool.clear()
+            self._pools.clear()
+
+    def get(self, url: "Url", headers: Mapping[str, str]) -> "BaseHTTPResponse":
+        """The answer to one request, its body still to be read; redirects are not followed.
+
+        Raises:
+            FetchError: the certificate or the proxy refuses; TemporaryFetchError: no connection.
+        """
+        host = url.host or ""
+        with losses_in_words(host, self._stall_timeout_s):
+            return self._pool(proxy_for(url)).request(
+                "GET",
+                url.url,
+                headers={
+                    "User-Agent": f"nimctl/{__version__}",
+                    "Accept": "*/*",
+                    "Accept-Encoding": "identity",
+                    **headers,
+                },
+                timeout=self._stall_timeout_s,
+                preload_content=False,
+                decode_content=False,
+                redirect=False,
+                retries=False,
+            )
+
+    def _pool(self, proxy: str | None) -> "PoolManager":
+        import urllib3
+
+        with self._lock:
+            if proxy in self._pools:
+                return self._pools[proxy]
+            context = trusting_context(self._ca_file)
+            if proxy is None:
+                pool = urllib3.PoolManager(maxsize=KEPT_CONNECTIONS, ssl_context=context)
+            else:
+                pool = urllib3.ProxyManager(
+                    proxy,
+                    proxy_headers=_login(proxy),
+                    maxsize=KEPT_CONNECTIONS,
+                    ssl_context=context,
+                    proxy_ssl_context=context,
+                )
+            self._pools[proxy] = pool
+            return pool
+
+
+def finish(response: "BaseHTTPResponse") -> None:
+    """Keep the connection for the next request if the body was read to its end, else close it."""
+    length = response.headers.get("Content-Length", "")
+    if response.status >= 300 and length.isdecimal() and int(length) <= SMALL_BODY_BYTES:
+        response.drain_conn()
+    if response.closed:
+        response.release_conn()
+    else:
+        response.close()
+
+
+def proxy_for(url: "Url") -> str | None:
+    """The proxy that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` ask for.
+
+    Raises:
+        FetchError: it is of a kind that nimctl does not speak.
+    """
+    if proxy_bypass(url.netloc or ""):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme or "") or proxies.get("all")
+    if not proxy:
+        return None
+    scheme, separator, _ = proxy.partition("://")
+    if separator and scheme not in ("http", "https"):
+        raise FetchError(f"a proxy of the kind {scheme}:// is not supported; name an http:// one")
+    return proxy if separator else f"http://{proxy}"
+
+
+def _login(proxy: str) -> dict[str, str]:
+    from urllib3.util import make_headers, parse_url
+
+    login = parse_url(proxy).auth
+    return dict(make_headers(proxy_basic_auth=unquote(login))) if login else {}
+
+
+def trusting_context(ca_file: Path | None) -> ssl.SSLContext:
+    """TLS as this machine trusts it, `SSL_CERT_FILE` and `SSL_CERT_DIR` included, else as certifi.
+
+    Raises:
+        FetchError: `ca_file` cannot be used.
+    """
+    if ca_file is not None:
+        folder = str(ca_file) if ca_file.is_dir() else None
+        try:
+            return ssl.create_default_context(
+                cafile=None if folder else str(ca_file), capath=folder
+            )
+        except OSError as error:
+            raise FetchError(f"{ca_file} cannot be used as certificates: {error}") from error
+    known = ssl.get_default_verify_paths()
+    if known.cafile or (known.capath and any(Path(known.capath).iterdir())):
+        return ssl.create_default_context()
+    import certifi
+
+    return ssl.create_default_context(cafile=certifi.where())
