@@ -8,10 +8,11 @@ import typer
 
 from nimctl import __version__
 from nimctl.cli.bench import bench
+from nimctl.cli.cache import cache
 from nimctl.cli.doctor import doctor
 from nimctl.cli.download import download
-from nimctl.cli.evidence import evidence
 from nimctl.cli.engines import engines
+from nimctl.cli.evidence import evidence
 from nimctl.cli.list_profiles import list_profiles
 from nimctl.cli.select import select
 from nimctl.cli.serve import serve
@@ -39,6 +40,7 @@ app.command(
     context_settings={"allow_extra_args": True},
 )(serve)
 app.command("bench", short_help="Measure latency and throughput under load.")(bench)
+app.add_typer(cache, name="cache")
 app.add_typer(evidence, name="evidence")
 app.add_typer(engines, name="engines")
 app.command("doctor", short_help="What is here, what is set, what is missing.")(doctor)
