@@ -24,7 +24,7 @@ OWN_MANIFEST_HINT = (
 
 OTHER_SHAPE_HINT = (
     "nimctl would still try a conversion to GGUF, which says its shape itself "
-    "(`nimctl list-profiles hf://ORG/NAME-GGUF`); or {OWN_MANIFEST_HINT}"
+    f"(`nimctl list-profiles hf://ORG/NAME-GGUF`); or {OWN_MANIFEST_HINT}"
 )
 
 

@@ -9,7 +9,6 @@ from nimctl.core.placement import Fitting, Place, memory_traits
 from nimctl.core.supply import Supply
 from nimctl.core.wish import Wish
 
-
 _FP8_SINCE = (8, 9)
 """The oldest compute capability whose attention kernels read 8-bit floating point."""
 

@@ -29,7 +29,12 @@ from nimctl.core.wish import Wish, profile_goal
 from nimctl.errors import InputError, NothingFitsError
 
 ENGINE_ORDER = ("tensorrt_llm", "vllm", "llama.cpp")
-"""Which engine is preferred where several can run: the most specialised first."""
+"""Which engine is preferred on GPUs where several can run: the most specialised first."""
+
+CPU_ENGINE_ORDER = ("llama.cpp", "vllm", "tensorrt_llm")
+"""The same on a CPU: one request at a time is 2.5 times as fast on llama.cpp (SmolLM2, 2 cores),
+which also starts in seconds.
+"""
 
 _GGUF = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_1", "q4_0")
 PRECISION_ORDER: dict[tuple[int, int] | None, tuple[str, ...]] = {
@@ -187,6 +192,7 @@ def _rank(case: Case, fit: Fit, plan: Plan | None, speed: SpeedFigure) -> Rank:
     gpus = place.gpus if place else ()
     ample = min(AMPLE_CONTEXT, case.manifest.shape.max_context_length)
     goal = profile_goal(case.wish)
+    on_cpu = place is not None and place.device == "cpu"
     spread_helps = goal == "latency" and bool(gpus) and are_linked(gpus)
     return Rank(
         fit=fit,
@@ -196,7 +202,7 @@ def _rank(case: Case, fit: Fit, plan: Plan | None, speed: SpeedFigure) -> Rank:
         neighbours=count_neighbours(gpus),
         quality=_rank_quality(profile, case.wish, on_gpu=bool(gpus)),
         speed=_rank_speed(speed, goal, profile),
-        engine=_place_in(ENGINE_ORDER, profile.engine),
+        engine=_place_in(CPU_ENGINE_ORDER if on_cpu else ENGINE_ORDER, profile.engine),
         precision=_place_in(order_precisions(case.usable_gpus), profile.precision),
         goal=_rank_goal(profile, case.wish),
         gpus=-profile.gpu_count if spread_helps else profile.gpu_count,

@@ -30,20 +30,22 @@ DECLARED = replace(FP8, kv_precision="fp8")
 
 @pytest.mark.parametrize("engine", ["vllm", "tensorrt_llm"])
 @pytest.mark.parametrize(
-    ("artifact", "asked", "per_token"),
+    ("artifact", "asked", "told", "per_token"),
     [
-        (FP8, None, PER_TOKEN),
-        (DECLARED, None, PER_TOKEN // 2),
-        (DECLARED, "auto", PER_TOKEN // 2),
-        (FP8, "fp8", PER_TOKEN // 2),
-        (replace(FP8, kv_precision="fp3"), None, PER_TOKEN),
+        (FP8, None, None, PER_TOKEN),
+        (DECLARED, None, "fp8", PER_TOKEN // 2),
+        (DECLARED, "auto", "fp8", PER_TOKEN // 2),
+        (FP8, "fp8", "fp8", PER_TOKEN // 2),
+        (replace(FP8, kv_precision="fp3"), None, None, PER_TOKEN),
     ],
 )
-def test_what_is_declared_holds_unless_something_else_is_asked(engine, artifact, asked, per_token):
+def test_what_is_declared_holds_unless_something_else_is_asked(
+    engine, artifact, asked, told, per_token
+):
     profile = make_profile(engine=engine, precision="fp8", artifact=artifact)
     plan = choose(profile, MACHINE, context=CONTEXT, kv_precision=asked).chosen.plan
     assert plan.budget.kv_cache == per_token * CONTEXT
-    assert plan.kv_precision == asked  # the engine reads the declaration by itself
+    assert plan.kv_precision == told
 
 
 def test_checkpoints_of_the_catalogue_declare_what_their_publishers_ship():

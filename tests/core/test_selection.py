@@ -17,6 +17,7 @@ from core_cases import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import GpuProcess, MigSlice
 from nimctl.core.selection import require_choice, select
 from nimctl.core.speed import SpeedFigure
@@ -355,3 +356,13 @@ class TestDeclaredKvPrecision:
         )
         assert (new.context_length, new.sequences) == (old.context_length, old.sequences)
         assert old.budget.kv_cache == 2 * new.budget.kv_cache
+
+
+def test_on_a_cpu_the_engine_made_for_it_is_preferred_and_the_other_may_be_asked_for():
+    on_cpu = [
+        InstalledEngine(name=name, version="1", origin="test", program=("x",), devices=("cpu",))
+        for name in ("vllm", "llama.cpp")
+    ]
+    laptop = make_hardware(ram_gib=256)
+    assert name_choice(laptop, installed=on_cpu).startswith("llama.cpp")
+    assert name_choice(laptop, Wish(engine="vllm"), installed=on_cpu).startswith("vllm")
