@@ -1,6 +1,7 @@
 """Streams stretches of files over HTTP; redirects are followed by hand and remembered."""
 
 import json
+import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 8
 MOST_JSON_BYTES = 256 * 1024**2
+RECORDS_BYTES = 32 * 1024
+"""Room for one read of TLS, which comes in records of at most 16 KiB."""
+
+JOINED_BYTES = 64 * 1024
+
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -223,6 +229,36 @@ class HttpTransfer:
         raise FetchError(f"{first.host} redirects more than {MAX_REDIRECTS} times")
 
 
+def gather_pieces(response: "BaseHTTPResponse", most_bytes: int) -> Iterator[bytes]:
+    """What has arrived, never waiting for more; small pieces that lie ready are joined.
+
+    Args:
+        most_bytes: Room for one read. Reserving much more than comes costs more than it saves.
+    """
+    from urllib3.exceptions import HTTPError
+
+    waiting = select.poll()
+    if not response.closed:
+        waiting.register(response.fileno(), select.POLLIN)
+    ready: list[bytes] = []
+    ready_bytes = 0
+    try:
+        while piece := response.read1(most_bytes):
+            ready.append(piece)
+            ready_bytes += len(piece)
+            if ready_bytes < JOINED_BYTES and waiting.poll(0):
+                continue
+            yield ready[0] if len(ready) == 1 else b"".join(ready)
+            ready.clear()
+            ready_bytes = 0
+    except HTTPError:
+        if ready:
+            yield b"".join(ready)
+        raise
+    if ready:
+        yield b"".join(ready)
+
+
 class _Body:
     """The bytes of one answer, on their way.
 
@@ -252,14 +288,14 @@ class _Body:
             TemporaryFetchError: lost, silent, cancelled, or more or fewer bytes than wanted.
         """
         response, host, left = self._answer.response, self._answer.host, self._length_bytes
-        is_longer = False
+        is_plain, is_longer = not self._answer.place.address.startswith("https:"), False
         with losses_in_words(host, self._stall_timeout_s):
-            while left != 0 and (piece := response.read1(PIECE_BYTES)):
-                if self._is_cancelled.is_set():
-                    break
+            for piece in gather_pieces(response, PIECE_BYTES if is_plain else RECORDS_BYTES):
                 is_longer = left is not None and len(piece) > left
                 yield piece[:left] if is_longer else piece
                 left = None if left is None else max(0, left - len(piece))
+                if left == 0 or self._is_cancelled.is_set():
+                    break
             if not is_longer and not self._may_be_longer and not self._is_cancelled.is_set():
                 is_longer = not response.closed and bool(response.read1(1))
         if self._is_cancelled.is_set():
