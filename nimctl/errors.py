@@ -74,6 +74,13 @@ class AccessDeniedError(FetchError):
     slug = "access-denied"
 
 
+class UnsafeFilesError(FetchError):
+    """The files could run code of their publisher, and nobody asked for such files."""
+
+    slug = "unsafe-files"
+    exit_code = 6
+
+
 class EngineError(NimctlError):
     """The engine process could not be started, or died."""
 

@@ -19,6 +19,7 @@ from nimctl.cache.progress import (
     ignore_progress,
 )
 from nimctl.cache.request import FetchRequest
+from nimctl.cache.safety import SafetyPolicy
 from nimctl.cache.store import Cache
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Progress",
     "RetryPolicy",
     "Retrying",
+    "SafetyPolicy",
     "Waiting",
     "ignore_progress",
 ]

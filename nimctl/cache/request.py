@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from nimctl.cache.safety import SafetyPolicy, Sorted, check_worth_bringing, sort_out
 from nimctl.core.manifest import PinnedFile
 from nimctl.core.source import (
     Listing,
@@ -18,21 +19,26 @@ from nimctl.core.source import (
 from nimctl.errors import DigestMismatchError, FetchError
 
 MAX_FILES = 100_000
+ONLY_DATA = SafetyPolicy()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FetchRequest:
     """What to bring: the one file that `uri` names, else what `include` matches, else what is
-    pinned, else everything.
+    pinned, else everything; of that, what the policy lets in.
 
     Attributes:
         include: Shell patterns of paths, e.g. `*.safetensors`; `*` also matches `/`.
+        exclude: Patterns of what is not brought, whatever includes it.
         pinned: Sizes and digests the files must have, whatever the source says.
+        policy: Whether more than data may come.
     """
 
     uri: SourceUri
     include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     pinned: tuple[PinnedFile, ...] = ()
+    policy: SafetyPolicy = ONLY_DATA
 
     @property
     def pinned_only(self) -> tuple[RemoteFile, ...] | None:
@@ -40,17 +46,21 @@ class FetchRequest:
         pinned = tuple(_as_remote(file) for file in self.pinned)
         if self.uri.file is not None:
             pinned = tuple(file for file in pinned if file.path == self.uri.file)
-            return pinned or None
-        return pinned if pinned and not self.include else None
+        elif self.include or self.exclude:
+            return None
+        let_in = frozenset(sort_out((file.path for file in pinned), self.policy).kept)
+        return tuple(file for file in pinned if file.path in let_in) or None
 
     @property
     def selection(self) -> str:
         """Identifies the choice of files, 16 hex digits; empty where it is all of them."""
-        choice = [
+        choice: list[object] = [
             self.uri.file,
             sorted(self.include),
             sorted((file.path, str(file.digest)) for file in self.pinned),
         ]
+        if self.exclude or self.policy != ONLY_DATA:
+            choice += [sorted(self.exclude), self.policy.allow_pickle, self.policy.allow_code]
         if choice == [None, [], []]:
             return ""
         return hashlib.sha256(json.dumps(choice).encode()).hexdigest()[:16]
@@ -62,35 +72,58 @@ def choose_files(request: FetchRequest, listing: Listing) -> tuple[RemoteFile, .
     Raises:
         FetchError: a wanted file is not there, or the listing holds names that could leave their
             folder or hide one another.
+        UnsafeFilesError: there are only pickles, or only code, and they may not come.
         DigestMismatchError: the source publishes another file than the pinned one.
+    """
+    found = sort_files(request, listing)
+    check_worth_bringing(str(request.uri), found)
+    listed = {file.path: file for file in listing.files}
+    pins = {file.path: file for file in request.pinned}
+    return tuple(_with_pin(listed[path], pins.get(path)) for path in found.kept)
+
+
+def sort_files(request: FetchRequest, listing: Listing) -> Sorted:
+    """What the request asks of a listing, and what of that the policy leaves out.
+
+    Raises:
+        FetchError: a wanted file is not there, or the listing holds names that could leave their
+            folder or hide one another.
     """
     if len(listing.files) > MAX_FILES:
         raise FetchError(f"{request.uri} lists {len(listing.files)} files; that is refused")
     for file in listing.files:
         _check_listed(file)
-    listed = {file.path: file for file in listing.files}
-    pins = {file.path: file for file in request.pinned}
+    listed = dict.fromkeys(file.path for file in listing.files)
     wanted = tuple(_wanted_paths(request, listed))
     for path in wanted:
         if path not in listed:
             raise _not_there(request.uri, path, listed)
     if not wanted:
         raise FetchError(f"{request.uri} holds no files")
-    _check_no_clash(request.uri, wanted)
-    return tuple(_with_pin(listed[path], pins.get(path)) for path in wanted)
+    found = sort_out(wanted, request.policy)
+    _check_no_clash(request.uri, found.kept)
+    return found
 
 
 def _wanted_paths(request: FetchRequest, listed: Iterable[str]) -> Iterable[str]:
     if request.uri.file is not None:
         return [request.uri.file]
     if request.include:
-        chosen = [p for p in listed if any(fnmatchcase(p, i) for i in request.include)]
+        chosen = [p for p in listed if _matches(p, request.include)]
         if not chosen:
             raise FetchError(f"no file of {request.uri} matches {', '.join(request.include)}")
-        return chosen
-    if request.pinned:
-        return [file.path for file in request.pinned]
-    return listed
+    elif request.pinned:
+        chosen = [file.path for file in request.pinned]
+    else:
+        chosen = list(listed)
+    left = [p for p in chosen if not _matches(p, request.exclude)]
+    if chosen and not left:
+        raise FetchError(f"{', '.join(request.exclude)} excludes every file of {request.uri}")
+    return left
+
+
+def _matches(path: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def _check_listed(file: RemoteFile) -> None:

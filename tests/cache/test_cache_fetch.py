@@ -153,11 +153,11 @@ def test_the_folder_of_a_fixed_revision_is_known_beforehand(hub: FakeHub, tmp_pa
 
 
 def test_equal_files_are_brought_and_stored_once(hub: FakeHub, tmp_path: Path) -> None:
-    hub.add_model("acme/toy", {"a.bin": WEIGHTS, "b.bin": WEIGHTS})
+    hub.add_model("acme/toy", {"a.gguf": WEIGHTS, "b.gguf": WEIGHTS})
     cache = make_cache(tmp_path)
     contents, _ = fetch(hub, cache)
-    assert contents == {"a.bin": WEIGHTS, "b.bin": WEIGHTS}
-    assert hub.served("acme/toy", "a.bin") + hub.served("acme/toy", "b.bin") == len(WEIGHTS)
+    assert contents == {"a.gguf": WEIGHTS, "b.gguf": WEIGHTS}
+    assert hub.served("acme/toy", "a.gguf") + hub.served("acme/toy", "b.gguf") == len(WEIGHTS)
     assert cache.usage().blob_bytes == len(WEIGHTS)
 
 
@@ -378,7 +378,7 @@ def test_too_little_room_is_told_before_the_first_byte(hub: FakeHub, tmp_path: P
         ["new\nline"],
         ["x" * 300],
         ["a//b"],
-        ["Model.bin", "model.bin"],
+        ["Model.gguf", "model.gguf"],
         ["a", "a/b"],
     ],
 )

@@ -101,14 +101,14 @@ def test_a_folder_is_brought_with_links_to_files_resolved(tmp_path: Path) -> Non
     (folder / "sub").mkdir(parents=True)
     (folder / ".git").mkdir()
     (folder / ".git" / "HEAD").write_text("ref")
-    (folder / "sub" / "b.bin").write_bytes(CONTENT)
-    (folder / "a.bin").symlink_to(folder / "sub" / "b.bin")
+    (folder / "sub" / "b.gguf").write_bytes(CONTENT)
+    (folder / "a.gguf").symlink_to(folder / "sub" / "b.gguf")
     uri = parse_source_uri(str(folder))
     cache = make_cache(tmp_path)
     with closing(make_source(uri)) as source:
         entry = cache.fetch(FetchRequest(uri=uri), source)
-    assert [file.path for file in entry.files] == ["a.bin", "sub/b.bin"]
-    assert (entry.path / "a.bin").read_bytes() == CONTENT
+    assert [file.path for file in entry.files] == ["a.gguf", "sub/b.gguf"]
+    assert (entry.path / "a.gguf").read_bytes() == CONTENT
     assert cache.usage().blob_bytes == len(CONTENT)
 
 
