@@ -44,6 +44,7 @@ class FakeHub(FaultyServers):
         self._digests: dict[int, tuple[bytes, str]] = {}
         self.url = self.listen(_HubHandler)
         self.storage_url = self.listen(_StorageHandler)
+        self.storage_server = self.servers[-1]
 
     def add_model(self, name: str, files: dict[str, bytes], *, gated: bool = False) -> Model:
         facts = b"".join(hashlib.sha256(files[path]).digest() for path in sorted(files))

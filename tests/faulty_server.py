@@ -36,7 +36,8 @@ class Fault:
         no-length: no Content-Length; the end of the connection is the end of the body.
         compressed: the headers say gzip.
         changed: another ETag than before.
-        wrong-start, wrong-end, wrong-total: the Content-Range is off by one there.
+        wrong-start, wrong-end, wrong-total: the Content-Range is off by one there; for the first
+            it is the next stretch of the same length.
         half: an honest Content-Range for the first half of what was asked.
         multipart: status 206 of the kind multipart/byteranges.
 
@@ -93,7 +94,7 @@ class FaultyServers:
         self.released = threading.Event()
         self.stalled = threading.Event()
         self._lock = threading.Lock()
-        self._servers: list[ThreadingHTTPServer] = []
+        self.servers: list[ThreadingHTTPServer] = []
 
     def add_fault(self, path: str, fault: Fault) -> None:
         """Let `path` fail; faults of one path are used up in order."""
@@ -113,7 +114,7 @@ class FaultyServers:
         bound = type(handler.__name__, (handler,), {"place": self})
         server = _Server(("127.0.0.1", 0), bound)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        self._servers.append(server)
+        self.servers.append(server)
         return f"http://127.0.0.1:{server.server_address[1]}"
 
     def __enter__(self) -> Self:
@@ -125,7 +126,7 @@ class FaultyServers:
     def close(self) -> None:
         """Stop all servers."""
         self.released.set()
-        for server in self._servers:
+        for server in self.servers:
             server.shutdown()
             server.server_close()
 
@@ -161,7 +162,7 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Fail silently where the client has gone; anything else is a fault of the fake."""
-        if not isinstance(sys.exception(), (BrokenPipeError, ConnectionResetError)):
+        if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
@@ -308,6 +309,6 @@ class FileHandler(BaseHTTPRequestHandler):
 
 def _content_range(start: int, end: int, size: int, kind: str) -> str:
     start += kind == "wrong-start"
-    end += kind == "wrong-end"
+    end += kind in ("wrong-start", "wrong-end")
     size += kind == "wrong-total"
     return f"bytes {start}-{end - 1}/{size}"

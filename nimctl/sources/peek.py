@@ -16,6 +16,11 @@ MOST_TEXT_BYTES = 32 * 1024**2
 MOST_HEADER_BYTES = 64 * 1024**2
 """The longest headers published are tokenizers of 260,000 words inside GGUF files, some 15 MB."""
 
+FIRST_BYTES = 64 * 1024
+"""Holds the headers of most safetensors files, and costs about one round trip."""
+
+SECOND_BYTES = 1024 * 1024
+
 T = TypeVar("T")
 
 
@@ -45,7 +50,7 @@ def read_text(
 def read_safetensors_head(
     source: Source, listing: Listing, file: RemoteFile, *, most_bytes: int = MOST_HEADER_BYTES
 ) -> SafetensorsHeader:
-    """The header of a safetensors file; the connection is dropped where the tensors begin.
+    """The header of a safetensors file; hardly more than it is transferred.
 
     Raises:
         SafetensorsError: it has no such header.
@@ -61,7 +66,7 @@ def read_safetensors_head(
 def read_gguf_head(
     source: Source, listing: Listing, file: RemoteFile, *, most_bytes: int = MOST_HEADER_BYTES
 ) -> GgufHeader:
-    """The header of a GGUF file; the connection is dropped where the tensors begin.
+    """The header of a GGUF file; hardly more than it is transferred.
 
     Raises:
         GgufError: it has no such header.
@@ -77,26 +82,42 @@ def _read_head(
     parse: Callable[[bytes], T],
     most_bytes: int,
 ) -> T:
-    """What `parse` makes of the first bytes, as soon as there are enough of them.
+    """What `parse` makes of the first bytes, brought range by range until there are enough.
 
     A header of unknown length is tried again each time half as much more is there, so that all
     tries together take no more than three times the time of the last.
     """
-    taken, wanted_bytes = bytearray(), 0
-    with source.open(listing, file, 0) as stream:
+    taken, wanted_bytes = b"", FIRST_BYTES
+    while True:
+        whole_bytes = most_bytes if file.size_bytes is None else file.size_bytes
+        end_bytes = min(wanted_bytes, whole_bytes)
+        more = _read_range(source, listing, file, len(taken), end_bytes)
+        is_whole = not more or len(taken) + len(more) == file.size_bytes
+        taken += more
+        try:
+            return parse(taken)
+        except TruncatedSafetensorsError as error:
+            needed_bytes = wanted_bytes = error.needed_bytes
+        except TruncatedGgufError as error:
+            needed_bytes = max(error.needed_bytes, len(taken) + 1)
+            wanted_bytes = min(max(needed_bytes, len(taken) * 3 // 2, SECOND_BYTES), most_bytes)
+        if is_whole:
+            return parse(taken)
+        if needed_bytes > most_bytes:
+            raise FetchError(
+                f"the header of {file.path} of {listing.uri} is over {most_bytes} bytes"
+            )
+
+
+def _read_range(
+    source: Source, listing: Listing, file: RemoteFile, start_bytes: int, end_bytes: int
+) -> bytes:
+    """The bytes of that range, fewer where the file ends, from a place without ranges too."""
+    taken = bytearray()
+    with source.open(listing, file, start_bytes, end_bytes) as stream:
+        skipped_bytes = start_bytes - stream.start_bytes
         for chunk in stream.chunks:
             taken += chunk
-            if len(taken) < wanted_bytes:
-                continue
-            try:
-                return parse(bytes(taken))
-            except TruncatedSafetensorsError as error:
-                wanted_bytes = needed_bytes = error.needed_bytes
-            except TruncatedGgufError as error:
-                needed_bytes = max(error.needed_bytes, len(taken) + 1)
-                wanted_bytes = min(max(needed_bytes, len(taken) * 3 // 2), most_bytes)
-            if needed_bytes > most_bytes:
-                raise FetchError(
-                    f"the header of {file.path} of {listing.uri} is over {most_bytes} bytes"
-                )
-    return parse(bytes(taken))
+            if len(taken) >= skipped_bytes + end_bytes - start_bytes:
+                break
+    return bytes(taken[skipped_bytes : skipped_bytes + end_bytes - start_bytes])
