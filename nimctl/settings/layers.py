@@ -209,6 +209,12 @@ def _read_file(file: Path, *, is_project: bool) -> _Layer:
                 f"{entry.name}: it decides where a token is sent, which a project file may not; "
                 f"use the environment variable {key.environment[0]}",
             )
+        elif key.lets_code_in and is_project:
+            layer.object_to(
+                origin,
+                f"{entry.name}: it decides whose code is let in, which a project file may not; "
+                f"use the environment variable {key.environment[0]}",
+            )
         elif key.names_programs and is_project:
             layer.object_to(
                 origin,

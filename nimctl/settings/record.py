@@ -11,6 +11,7 @@ from nimctl.core.wish import WishGoal
 from nimctl.settings.table import KEYS
 from nimctl.settings.values import Secret
 
+ProgressForm = Literal["auto", "bars", "plain", "json", "none"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -48,6 +49,12 @@ class Settings:
     api_key_file: Path | None
     engine_args: tuple[str, ...]
     offline: bool
+    mirrors: tuple[str, ...]
+    connections: int | None
+    limit_rate: int | None
+    progress: ProgressForm
+    allow_pickle: bool
+    trust_remote_code: bool
     hf_token: Secret
     hf_endpoint: str
     ngc_api_key: Secret

@@ -29,6 +29,7 @@ class Key:
         secret: Never shown, and never taken from a project file.
         guides_secret: Decides where a secret is sent, so never taken from a project file either.
         names_programs: Decides which programs run, so never taken from a project file either.
+        lets_code_in: Decides whether code of others is brought, so never from a project file.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Key:
     secret: bool = False
     guides_secret: bool = False
     names_programs: bool = False
+    lets_code_in: bool = False
 
     @property
     def flag(self) -> str:
@@ -224,6 +226,53 @@ KEYS: tuple[Key, ...] = (
         default=False,
         environment=("NIMCTL_OFFLINE", "HF_HUB_OFFLINE", "NIM_DISABLE_MODEL_DOWNLOAD"),
         help="Use only what is on this disk; open no connection.",
+    ),
+    Key(
+        name="mirrors",
+        convert=values.mirrors,
+        default=(),
+        environment=("NIMCTL_MIRRORS", "NIM_REPOSITORY_OVERRIDE"),
+        option="--mirror",
+        guides_secret=True,
+        help="Where the files of hf:// and ngc:// come from instead: ADDRESS, or PREFIX=ADDRESS.",
+    ),
+    Key(
+        name="connections",
+        convert=values.whole_number(1, 64),
+        environment=("NIMCTL_CONNECTIONS",),
+        help="How many connections a download opens at most; as many as the source takes if unset.",
+    ),
+    Key(
+        name="limit_rate",
+        convert=values.rate,
+        environment=("NIMCTL_LIMIT_RATE",),
+        help="Bytes a second that a download takes at most, e.g. 50MB/s.",
+    ),
+    Key(
+        name="progress",
+        convert=values.choice("auto", "bars", "plain", "json", "none"),
+        default="auto",
+        environment=("NIMCTL_PROGRESS",),
+        help="How a download is told: auto, bars, plain, json (lines on standard error) or none.",
+    ),
+    Key(
+        name="allow_pickle",
+        convert=values.truth,
+        default=False,
+        environment=("NIMCTL_ALLOW_PICKLE",),
+        lets_code_in=True,
+        help="Whether pickles are brought where a model has nothing else.",
+    ),
+    Key(
+        name="trust_remote_code",
+        convert=values.truth,
+        default=False,
+        environment=(
+            *("NIMCTL_TRUST_REMOTE_CODE", "NIM_TRUST_CUSTOM_CODE"),
+            "NIM_FORCE_TRUST_REMOTE_CODE",
+        ),
+        lets_code_in=True,
+        help="Whether code of a model's publisher is brought with it.",
     ),
     Key(
         name="hf_token",

@@ -6,6 +6,7 @@ that relative paths start from, and raises ValueError in words that can follow t
 
 import math
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 Convert = Callable[[object, Path], object]
 
+LEAST_RATE = 1024
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 
@@ -135,6 +137,31 @@ def url(written: object, _base: Path) -> str:
     if "@" in parts.netloc:
         raise ValueError("must not hold a user name or password")
     return address
+
+
+def rate(written: object, _base: Path) -> int:
+    """Bytes a second: `50MB/s`, `1.5 GB`, `800k`, or a plain number of bytes."""
+    words = _one(written)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s|ps)?", words.lower(), re.ASCII)
+    if found is None:
+        raise ValueError(f"{words!r} is not a rate, e.g. 50MB/s")
+    step = 1024 if found[3] else 1000
+    bytes_per_s = int(float(found[1]) * step ** " kmgt".index(found[2] or " "))
+    if bytes_per_s < LEAST_RATE:
+        raise ValueError(f"{words!r} is under {LEAST_RATE} bytes a second")
+    return bytes_per_s
+
+
+def mirrors(written: object, _base: Path) -> tuple[str, ...]:
+    """A list of `PREFIX=ADDRESS` or `ADDRESS`, or text that separates them by commas."""
+    found = tuple(_one(item) for item in _many(written, ","))
+    for item in found:
+        prefix, equals, address = item.rpartition("=")
+        if "://" not in address or (equals and "://" not in prefix):
+            raise ValueError(f"{item!r} is not ADDRESS or PREFIX=ADDRESS, e.g. hf://=https://host")
+        if "@" in urlsplit(address).netloc:
+            raise ValueError("must not hold a user name or password")
+    return found
 
 
 def whole_number(least: int, most: int | None = None) -> Convert:

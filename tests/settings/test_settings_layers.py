@@ -41,6 +41,15 @@ SAMPLES: dict[str, tuple[tuple[str, object], tuple[str, object]]] = {
     "api_key_file": (("/a", Path("/a")), ("/b", Path("/b"))),
     "engine_args": (("--a", ("--a",)), ("--b 'c d'", ("--b", "c d"))),
     "offline": (("yes", True), ("OFF", False)),
+    "mirrors": (
+        ("s3://bucket/", ("s3://bucket/",)),
+        ("hf://=https://a, file:///b", ("hf://=https://a", "file:///b")),
+    ),
+    "connections": (("1", 1), ("64", 64)),
+    "limit_rate": (("50MB/s", 50_000_000), ("1.5 GiB", 1_610_612_736)),
+    "progress": (("JSON", "json"), ("none", "none")),
+    "allow_pickle": (("1", True), ("no", False)),
+    "trust_remote_code": (("1", True), ("no", False)),
     "hf_token": (("hf_1", Secret("hf_1")), ("hf_2", Secret("hf_2"))),
     "hf_endpoint": (("https://a/", "https://a"), ("http://b:81/c", "http://b:81/c")),
     "ngc_api_key": (("n-1", Secret("n-1")), ("n-2", Secret("n-2"))),
@@ -78,7 +87,11 @@ def test_every_key_has_an_attribute_a_sample_and_a_flag_of_its_own() -> None:
     flags=layer(list(KEYS)),
     environment=layer([key for key in KEYS if key.environment]),
     project=layer(
-        [key for key in KEYS if not (key.secret or key.guides_secret or key.names_programs)]
+        [
+            key
+            for key in KEYS
+            if not (key.secret or key.guides_secret or key.names_programs or key.lets_code_in)
+        ]
     ),
     user=layer(list(KEYS)),
     pick=st.randoms(use_true_random=False),

@@ -145,3 +145,19 @@ def test_a_project_may_not_say_where_a_token_goes(tmp_path):
     (tmp_path / "nimctl.yaml").write_text("hf_endpoint: https://elsewhere.example\n")
     with pytest.raises(InputError, match=r"nimctl.yaml:1: hf_endpoint: .* HF_ENDPOINT"):
         read_settings({}, {"HF_TOKEN": "t"}, tmp_path, tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("allow_pickle: true", "it decides whose code is let in"),
+        ("trust_remote_code: true", "it decides whose code is let in"),
+        ("mirrors: [https://mirror]", "it decides where a token is sent"),
+    ],
+)
+def test_a_project_file_may_not_let_in_what_others_wrote(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    (tmp_path / "nimctl.yaml").write_text(f"{line}\n")
+    with pytest.raises(InputError, match=words):
+        read_settings({}, {}, tmp_path, tmp_path / "c")
