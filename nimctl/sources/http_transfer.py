@@ -144,17 +144,17 @@ class HttpTransfer:
         finally:
             finish(answer.response)
 
-    def read_json(
+    def read_object(
         self,
         url: str,
         *,
         secrets: Mapping[str, str] = NO_HEADERS,
         explain: Explain = explain_nothing,
-    ) -> Any:
-        """The JSON document at `url`.
+    ) -> dict[str, Any]:
+        """The JSON object at `url`.
 
         Raises:
-            FetchError: refused, or not JSON; TemporaryFetchError where a later try may help.
+            FetchError: refused, or no such object; TemporaryFetchError where a later try may help.
         """
         with self.get(url, secrets=secrets, explain=explain) as answer:
             text = bytearray()
@@ -163,9 +163,12 @@ class HttpTransfer:
                 if len(text) > MOST_JSON_BYTES:
                     raise FetchError(f"{answer.host} answers without end")
             try:
-                return json.loads(text)
+                document = json.loads(text)
             except ValueError as error:
                 raise FetchError(f"{answer.host} did not answer with JSON") from error
+            if not isinstance(document, dict):
+                raise FetchError(f"{answer.host} did not answer with a JSON object")
+            return document
 
     @contextmanager
     def get(

@@ -1,31 +1,40 @@
 """The `ngc://` source: NVIDIA's catalogue, through its REST interface and presigned addresses."""
 
-import base64
-import binascii
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from threading import Lock
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from nimctl.core.source import ByteStream, Digest, Listing, RemoteFile, SourceUri
+from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri
 from nimctl.errors import AccessDeniedError, FetchError, InputError
 from nimctl.sources.access import SourceAccess
+from nimctl.sources.address_book import AddressBook, Place
+from nimctl.sources.http_failures import explain_expiry
 from nimctl.sources.http_transfer import HttpTransfer
+from nimctl.sources.ngc_account import NgcAccount
+from nimctl.sources.ngc_answers import (
+    CHECKSUMS,
+    count_pages,
+    describe_file,
+    member,
+    read_addresses,
+    with_checksums,
+)
+from nimctl.sources.peek import read_text
 
 PAGE_SIZE = 1000
-TOKEN_LIFETIME_S = 600.0
-"""Tokens live for about 15 minutes; they are renewed after 10."""
+
+
+class _KeyRefusedError(AccessDeniedError):
+    """Status 401: the key is wrong, or its token is too old."""
 
 
 class NgcSource:
     """Models of NGC: `ngc://org[/team]/name[:version]`.
 
-    The protocol is the one NVIDIA's own client speaks. Keys that begin with `nvapi-` are sent as
-    they are; older ones are exchanged for a short-lived token. Neither ever reaches the storage
-    that the presigned addresses point to.
+    The protocol is the one NVIDIA's own client speaks; without a key it asks as a guest, which
+    is enough for public models. No key ever reaches the storage behind the presigned addresses.
     """
 
     connections = 16
@@ -33,31 +42,29 @@ class NgcSource:
 
     def __init__(self, access: SourceAccess) -> None:
         self._api = access.ngc_endpoint.rstrip("/")
-        self._auth = access.ngc_auth_endpoint.rstrip("/")
-        self._key = access.ngc_key
         self._transfer = HttpTransfer(
             stall_timeout_s=access.stall_timeout_s, ca_file=access.ca_file
         )
-        self._lock = Lock()
-        self._token: tuple[str, float] | None = None
+        self._account = NgcAccount(
+            access.ngc_key, auth_endpoint=access.ngc_auth_endpoint, transfer=self._transfer
+        )
+        self._book = AddressBook()
+        self._paged: set[str] = set()
 
     def list_files(self, uri: SourceUri) -> Listing:
         """The files of a version, or of the newest one where `uri` names none."""
         model = self._model_address(uri)
         version = uri.revision or self._latest_version(uri)
         address = f"{model}/versions/{quote(version, safe='')}"
-        state = _member(self._read(uri, address), "modelVersion", dict).get("status")
+        state = member(self._read(uri, address), "modelVersion", dict).get("status")
         if state != "UPLOAD_COMPLETE":
             raise FetchError(f"version {version} of {uri.location} is not complete ({state})")
-        files: list[RemoteFile] = []
-        page, pages = 0, 1
-        while page < pages:
-            query = urlencode({"page-size": PAGE_SIZE, "page-number": page})
-            document = self._read(uri, f"{address}/files?{query}")
-            files += [_describe(entry, version) for entry in document.get("modelFiles") or ()]
-            pages = int(_member(document, "paginationInfo", dict).get("totalPages", 1))
-            page += 1
-        return Listing(uri=uri, revision=version, files=tuple(files))
+        files = tuple(
+            describe_file(entry, version)
+            for page in self._read_pages(uri, f"{address}/files", {"page-size": PAGE_SIZE})
+            for entry in page.get("modelFiles") or ()
+        )
+        return self._with_digests(Listing(uri=uri, revision=version, files=files))
 
     @contextmanager
     def open(
@@ -67,63 +74,102 @@ class NgcSource:
         start_bytes: int,
         end_bytes: int | None = None,
     ) -> Iterator[ByteStream]:
-        """Stream a file from a presigned address, asked for anew each time because they expire."""
-        address = (
-            f"{self._model_address(listing.uri)}/{quote(listing.revision, safe='')}/files?"
-            + urlencode({"path": file.path})
-        )
-        urls = _member(self._read(listing.uri, address), "urls", list)
-        if len(urls) != 1:
-            raise FetchError(f"NGC gives {len(urls)} addresses for {file.path}, not one")
-        with self._transfer.stream_file(str(urls[0]), file, start_bytes, end_bytes) as stream:
+        """Stream a file from its presigned address, which is kept until it is refused."""
+        key = f"{listing.uri.location}:{listing.revision}/{file.path}"
+        place = self._place(listing, file, key)
+
+        def explain(status: int, headers: Mapping[str, str]) -> FetchError | None:
+            expiry = explain_expiry(status, headers)
+            if expiry is not None:
+                self._book.forget(key, place)
+            return expiry
+
+        with self._transfer.stream_file(
+            place.address, file, start_bytes, end_bytes, explain=explain
+        ) as stream:
             yield stream
 
     def close(self) -> None:
         """Close every connection."""
         self._transfer.close()
 
+    def _with_digests(self, listing: Listing) -> Listing:
+        """The listing, with digests out of the version's own list where NGC gives none."""
+        by_path = {file.path: file for file in listing.files}
+        unhashed = by_path.keys() - {CHECKSUMS}
+        if CHECKSUMS not in by_path or all(by_path[path].digest for path in unhashed):
+            return listing
+        text = read_text(self, listing, by_path[CHECKSUMS])
+        return Listing(
+            uri=listing.uri, revision=listing.revision, files=with_checksums(listing.files, text)
+        )
+
+    def _place(self, listing: Listing, file: RemoteFile, key: str) -> Place:
+        """Where the file lies; the first question is for all files, later ones for one."""
+        known = self._book.find(key)
+        if known is not None:
+            return known
+        version = key.removesuffix(file.path)
+        with self._book.turn(version):
+            known = self._book.find(key)
+            if known is None and version not in self._paged:
+                self._paged.add(version)
+                self._note_addresses(listing, version, {})
+                known = self._book.find(key)
+            if known is None:
+                self._note_addresses(listing, version, {"path": file.path})
+                known = self._book.find(key)
+        if known is None:
+            raise FetchError(f"NGC gives no address for {file.path}")
+        return known
+
+    def _note_addresses(self, listing: Listing, version: str, query: Mapping[str, str]) -> None:
+        for page in self._read_pages(listing.uri, self._files_address(listing), query):
+            for path, url in read_addresses(page):
+                self._book.note(version + path, Place(address=url, is_trusted=False))
+
     def _latest_version(self, uri: SourceUri) -> str:
         document = self._read(uri, f"{self._model_address(uri)}?resolve-labels=false")
-        return str(_member(_member(document, "model", dict), "latestVersionIdStr", str))
+        return str(member(member(document, "model", dict), "latestVersionIdStr", str))
 
     def _model_address(self, uri: SourceUri) -> str:
-        org, team, name = _split(uri)
-        teams = f"/team/{quote(team, safe='')}" if team else ""
-        return f"{self._api}/v2/org/{quote(org, safe='')}{teams}/models/{quote(name, safe='')}"
+        org, team, name = (quote(part or "", safe="") for part in _split(uri))
+        if self._account.is_guest:
+            return "/".join(part for part in (self._api, "v2/models", org, team, name) if part)
+        return f"{self._api}/v2/org/{org}{f'/team/{team}' if team else ''}/models/{name}"
+
+    def _files_address(self, listing: Listing) -> str:
+        """Where presigned addresses of a version's files are given out."""
+        org, team, name = (quote(part or "", safe="") for part in _split(listing.uri))
+        place = f"org/{org}{f'/team/{team}' if team else ''}"
+        kind = f"models/{place}" if self._account.is_guest else f"{place}/models"
+        return f"{self._api}/v2/{kind}/{name}/{quote(listing.revision, safe='')}/files"
+
+    def _read_pages(
+        self, uri: SourceUri, address: str, query: Mapping[str, object]
+    ) -> Iterator[dict[str, Any]]:
+        page, pages = 0, 1
+        while page < pages:
+            number = {"page-number": page} if page else {}
+            asked = urlencode({**query, **number})
+            document = self._read(uri, f"{address}?{asked}" if asked else address)
+            yield document
+            pages = count_pages(document)
+            page += 1
 
     def _read(self, uri: SourceUri, address: str) -> dict[str, Any]:
-        document = self._transfer.read_json(
-            address,
-            secrets={"Authorization": f"Bearer {self._bearer(uri)}"},
-            explain=partial(_explain, uri),
-        )
-        if not isinstance(document, dict):
-            raise FetchError(f"NGC's answer about {uri.location} is not understood")
-        return document
+        try:
+            return self._ask(uri, address)
+        except _KeyRefusedError:
+            if not self._account.forget_tokens():
+                raise
+            return self._ask(uri, address)
 
-    def _bearer(self, uri: SourceUri) -> str:
-        if self._key is None:
-            raise AccessDeniedError(
-                f"{uri} needs a key of NGC", hint="set NGC_API_KEY to a key from your NGC account"
-            )
-        if self._key.startswith("nvapi-"):
-            return self._key
-        with self._lock:
-            if self._token is None or time.monotonic() > self._token[1]:
-                self._token = self._new_token(uri), time.monotonic() + TOKEN_LIFETIME_S
-            return self._token[0]
-
-    def _new_token(self, uri: SourceUri) -> str:
+    def _ask(self, uri: SourceUri, address: str) -> dict[str, Any]:
         org, team, _ = _split(uri)
-        scopes = [f"group/ngc:{org}"] + ([f"group/ngc:{org}/{team}"] if team else [])
-        query = urlencode([("service", "ngc"), *(("scope", scope) for scope in scopes)])
-        key = base64.b64encode(f"$oauthtoken:{self._key}".encode()).decode()
-        document = self._transfer.read_json(
-            f"{self._auth}/token?{query}",
-            secrets={"Authorization": f"Basic {key}"},
-            explain=partial(_explain, uri),
-        )
-        return str(_member(document, "token", str))
+        explain = partial(_explain, uri, self._account.is_guest)
+        secrets = self._account.secrets(org, team, explain)
+        return self._transfer.read_object(address, secrets=secrets, explain=explain)
 
 
 def _split(uri: SourceUri) -> tuple[str, str | None, str]:
@@ -135,9 +181,18 @@ def _split(uri: SourceUri) -> tuple[str, str | None, str]:
     raise InputError(f"{uri} is not of the form ngc://org[/team]/name[:version]")
 
 
-def _explain(uri: SourceUri, status: int, headers: Mapping[str, str]) -> FetchError | None:
-    if status in (401, 403):
+def _explain(
+    uri: SourceUri, is_guest: bool, status: int, headers: Mapping[str, str]
+) -> FetchError | None:
+    if is_guest and status in (401, 403, 404):
         return AccessDeniedError(
+            f"NGC shows no {uri} to guests (status {status})",
+            hint="check the name; if the model is not public, set NGC_API_KEY to a key from your "
+            "NGC account",
+        )
+    if status in (401, 403):
+        refused = _KeyRefusedError if status == 401 else AccessDeniedError
+        return refused(
             f"NGC refuses access to {uri.location} (status {status})",
             hint="check that NGC_API_KEY is valid and that its organisation may use this model",
         )
@@ -146,33 +201,12 @@ def _explain(uri: SourceUri, status: int, headers: Mapping[str, str]) -> FetchEr
     if status == 412:
         return AccessDeniedError(
             f"NGC gives {uri.location} only after its licence was accepted",
-            hint="accept the licence on the model's page of the NGC catalogue, then run again",
+            hint=f"accept the licence at {_catalogue_page(uri)}, then run again",
         )
     return None
 
 
-def _describe(entry: Mapping[str, Any], version: str) -> RemoteFile:
-    encoded = entry.get("sha256_base64")
-    return RemoteFile(
-        path=str(_member(entry, "path", str)),
-        size_bytes=int(_member(entry, "sizeInBytes", int)),
-        digest=_sha256(encoded) if encoded else None,
-        version=version,
-    )
-
-
-def _sha256(encoded: str) -> Digest:
-    try:
-        raw = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
-        raw = b""
-    if len(raw) != 32:
-        raise FetchError(f"NGC lists {encoded!r}, which is not a sha256")
-    return Digest(algorithm="sha256", hex=raw.hex())
-
-
-def _member(document: Mapping[str, Any], name: str, kind: type) -> Any:
-    value = document.get(name)
-    if not isinstance(value, kind):
-        raise FetchError(f"NGC's answer is not understood: it has no {name!r}")
-    return value
+def _catalogue_page(uri: SourceUri) -> str:
+    org, team, name = _split(uri)
+    teams = f"/teams/{team}" if team else ""
+    return f"https://catalog.ngc.nvidia.com/orgs/{org}{teams}/models/{name}"

@@ -1,112 +1,37 @@
-"""The NGC source against a local server that speaks as NVIDIA's own client expects."""
+"""The NGC source against a local server that NVIDIA's own client accepts too."""
 
 import base64
 import hashlib
-import json
 import random
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from blake3 import blake3
+from fake_ngc import FakeNgc
 
-from nimctl.cache import Cache, FetchRequest, RetryPolicy
-from nimctl.core.source import Source, parse_source_uri
+from nimctl.core.source import Source, SourceUri, TemporaryFetchError, parse_source_uri
 from nimctl.errors import AccessDeniedError, FetchError, InputError, NimctlError
 from nimctl.sources import SourceAccess, open_source
 
-MODEL = "/v2/org/nim/team/meta/models/llama3-8b-instruct"
 URI = parse_source_uri("ngc://nim/meta/llama3-8b-instruct:hf")
-FILES = {
-    "config.json": b"{}",
-    "checksums.blake3": b"0  config.json\n",
-    "model-00001.safetensors": random.Random(6).randbytes(40_000),
-}
-UNHASHED = "checksums.blake3"
-
-
-@dataclass
-class FakeNgc:
-    """API, token service and storage, each on a port of its own."""
-
-    seen: list[tuple[str, str, str | None]] = field(default_factory=list)
-    status: str = "UPLOAD_COMPLETE"
-    refuse: int | None = None
-    api_url: str = ""
-    auth_url: str = ""
-    storage_url: str = ""
-
-    def answer_api(self, path: str, query: dict[str, list[str]]) -> object:
-        if self.refuse is not None:
-            return None
-        if path == MODEL:
-            return {"model": {"latestVersionIdStr": "hf"}}
-        if path == f"{MODEL}/versions/hf":
-            return {"modelVersion": {"status": self.status}}
-        if path == f"{MODEL}/versions/hf/files":
-            return self.page(int(query["page-number"][0]))
-        if path == f"{MODEL}/hf/files":
-            name = query["path"][0]
-            return {"filepath": [name], "urls": [f"{self.storage_url}/{quote(name)}?signed=1"]}
-        return None
-
-    def page(self, number: int) -> object:
-        name = list(FILES)[number]
-        entry = {"path": name, "sizeInBytes": len(FILES[name])}
-        if name != UNHASHED:
-            digest = hashlib.sha256(FILES[name]).digest()
-            entry["sha256_base64"] = base64.b64encode(digest).decode()
-        return {"modelFiles": [entry], "paginationInfo": {"totalPages": len(FILES)}}
+WEIGHTS = "model-00001.safetensors"
+UNHASHED = "tokenizer.json"
+FILES = {"config.json": b"{}", UNHASHED: b"[]", WEIGHTS: random.Random(6).randbytes(40_000)}
+FILES["checksums.blake3"] = (
+    f"{blake3(b'{}').hexdigest()}  ./config.json\n{blake3(b'[]').hexdigest()}  {UNHASHED}\n"
+    f"{blake3(b'no').hexdigest()[:9]}  {WEIGHTS}\n"
+).encode()
 
 
 @pytest.fixture
 def ngc() -> Iterator[FakeNgc]:
-    ngc = FakeNgc()
-    servers = []
-    for origin in ("api", "auth", "storage"):
-        bound = type("Handler", (_Handler,), {"ngc": ngc, "origin": origin})
-        server = ThreadingHTTPServer(("127.0.0.1", 0), bound)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        setattr(ngc, f"{origin}_url", f"http://127.0.0.1:{server.server_address[1]}")
-        servers.append(server)
-    yield ngc
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    ngc: FakeNgc
-    origin: str
-    disable_nagle_algorithm = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        del format, args
-
-    def do_GET(self) -> None:
-        self.ngc.seen.append((self.origin, self.path, self.headers.get("Authorization")))
-        address = urlsplit(self.path)
-        if self.origin == "storage":
-            self._send(FILES[address.path.strip("/")])
-        elif self.origin == "auth":
-            self._send(json.dumps({"token": "short-lived", "expires_in": 900}).encode())
-        else:
-            document = self.ngc.answer_api(address.path, parse_qs(address.query))
-            self._send(
-                json.dumps(document).encode(),
-                (self.ngc.refuse or 404) if document is None else 200,
-            )
-
-    def _send(self, body: bytes, status: int = 200) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    with FakeNgc(dict(FILES)) as ngc:
+        yield ngc
 
 
 def make_source(ngc: FakeNgc, key: str | None) -> Source:
@@ -120,43 +45,128 @@ def make_source(ngc: FakeNgc, key: str | None) -> Source:
     return open_source(URI, access)
 
 
+def read_all(source: Source, uri: SourceUri = URI) -> dict[str, bytes]:
+    listing = source.list_files(uri)
+    assert listing.revision == "hf"
+    came = {}
+    for file in listing.files:
+        with source.open(listing, file, 0, file.size_bytes) as stream:
+            came[file.path] = b"".join(stream.chunks)
+    return came
+
+
+def addresses_asked(ngc: FakeNgc) -> list[str]:
+    return [seen.path for seen in ngc.requests("api") if "/llama3-8b-instruct/hf/files" in seen.path]
+
+
 @pytest.mark.parametrize(
     ("key", "bearer"), [("nvapi-new", "nvapi-new"), ("older-kind", "short-lived")]
 )
 @pytest.mark.parametrize("version", ["hf", None])
 def test_a_model_is_brought_and_no_key_leaves_ngc(
-    ngc: FakeNgc, tmp_path: Path, key: str, bearer: str, version: str | None
+    ngc: FakeNgc, key: str, bearer: str, version: str | None
 ) -> None:
-    cache = Cache(tmp_path / "cache", patience=RetryPolicy(attempts=1))
     uri = parse_source_uri("ngc://nim/meta/llama3-8b-instruct" + (f":{version}" if version else ""))
     with closing(make_source(ngc, key)) as source:
-        entry = cache.fetch(FetchRequest(uri=uri), source)
-    assert {path: (entry.path / path).read_bytes() for path in FILES} == FILES
-    assert entry.revision == "hf"
-    by_origin = {origin: [s for s in ngc.seen if s[0] == origin] for origin, _, _ in ngc.seen}
-    assert {auth for _, _, auth in by_origin["api"]} == {f"Bearer {bearer}"}
-    assert {auth for _, _, auth in by_origin["storage"]} == {None}
-    assert len(by_origin.get("auth", [])) == (1 if key == "older-kind" else 0)
+        assert read_all(source, uri) == FILES
+    assert {seen.headers["authorization"] for seen in ngc.requests("api")} == {f"Bearer {bearer}"}
+    assert all("authorization" not in seen.headers for seen in ngc.requests("storage"))
+    assert len(ngc.requests("auth")) == (1 if key == "older-kind" else 0)
+
+
+def test_a_public_model_needs_no_key(ngc: FakeNgc) -> None:
+    ngc.is_public = True
+    with closing(make_source(ngc, None)) as source:
+        assert read_all(source, parse_source_uri("ngc://nim/meta/llama3-8b-instruct")) == FILES
+    assert all("authorization" not in seen.headers for seen in ngc.seen)
+
+
+def test_pages_of_files_and_of_addresses_are_all_read(ngc: FakeNgc) -> None:
+    ngc.page_size = 3
+    with closing(make_source(ngc, "nvapi-new")) as source:
+        assert read_all(source) == FILES
+    assert len(addresses_asked(ngc)) == 2
+
+
+def test_ranges_of_many_threads_cost_one_question(ngc: FakeNgc) -> None:
+    came: dict[int, bytes] = {}
+    with closing(make_source(ngc, "nvapi-new")) as source:
+        listing = source.list_files(URI)
+        file = next(file for file in listing.files if file.path == WEIGHTS)
+
+        def bring(start: int) -> None:
+            with source.open(listing, file, start, start + 2500) as stream:
+                came[start] = b"".join(stream.chunks)
+
+        threads = [threading.Thread(target=bring, args=[s]) for s in range(0, 40_000, 2500)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert b"".join(came[start] for start in sorted(came)) == FILES[WEIGHTS]
+    assert len(addresses_asked(ngc)) == 1
+
+
+def test_an_address_that_expired_is_asked_for_anew(ngc: FakeNgc) -> None:
+    with closing(make_source(ngc, "nvapi-new")) as source:
+        listing = source.list_files(URI)
+        for file in listing.files:
+            with source.open(listing, file, 0, 1) as stream:
+                assert b"".join(stream.chunks) == FILES[file.path][:1]
+        ngc.signature += 1
+        with pytest.raises(TemporaryFetchError), source.open(listing, file, 0):
+            pass
+        with source.open(listing, file, 0) as stream:
+            assert b"".join(stream.chunks) == FILES[file.path]
+    assert addresses_asked(ngc)[1:] == [f"{addresses_asked(ngc)[0]}?path={file.path}"]
+
+
+def test_a_token_that_is_refused_midway_is_renewed(ngc: FakeNgc) -> None:
+    with closing(make_source(ngc, "older-kind")) as source:
+        source.list_files(URI)
+        ngc.token = "another"
+        assert read_all(source) == FILES
+    assert len(ngc.requests("auth")) == 2
+
+
+def test_a_token_is_renewed_before_it_expires(ngc: FakeNgc) -> None:
+    ngc.token_life_s = 0
+    with closing(make_source(ngc, "older-kind")) as source:
+        source.list_files(URI)
+    assert len(ngc.requests("auth")) == len(ngc.requests("api"))
 
 
 def test_an_older_key_is_exchanged_for_the_organisation_and_team(ngc: FakeNgc) -> None:
     with closing(make_source(ngc, "older-kind")) as source:
         source.list_files(URI)
-    origin, path, authorization = ngc.seen[0]
-    assert origin == "auth"
-    query = parse_qs(urlsplit(path).query)
+    seen = ngc.seen[0]
+    assert seen.origin == "auth"
+    query = parse_qs(urlsplit(seen.path).query)
     assert query == {"service": ["ngc"], "scope": ["group/ngc:nim", "group/ngc:nim/meta"]}
-    assert authorization is not None
-    assert base64.b64decode(authorization.removeprefix("Basic ")) == b"$oauthtoken:older-kind"
+    login = base64.b64decode(seen.headers["authorization"].removeprefix("Basic "))
+    assert login == b"$oauthtoken:older-kind"
 
 
-def test_listed_digests_are_used_and_missing_ones_are_not_invented(ngc: FakeNgc) -> None:
+def test_listed_digests_are_used(ngc: FakeNgc) -> None:
     with closing(make_source(ngc, "nvapi-new")) as source:
-        files = {file.path: file for file in source.list_files(URI).files}
-    assert list(files) == list(FILES)
-    assert files[UNHASHED].digest is None
-    sha256 = hashlib.sha256(FILES["config.json"]).hexdigest()
-    assert str(files["config.json"].digest) == f"sha256:{sha256}"
+        files = source.list_files(URI).files
+    sha256 = {path: hashlib.sha256(content).hexdigest() for path, content in FILES.items()}
+    assert {file.path: str(file.digest) for file in files} == {
+        path: f"sha256:{digest}" for path, digest in sha256.items()
+    }
+    assert ngc.requests("storage") == []
+
+
+def test_missing_digests_come_from_the_list_of_the_version_and_are_not_invented(
+    ngc: FakeNgc,
+) -> None:
+    ngc.unhashed = {UNHASHED, WEIGHTS, "checksums.blake3"}
+    with closing(make_source(ngc, "nvapi-new")) as source:
+        digests = {file.path: file.digest for file in source.list_files(URI).files}
+    assert str(digests[UNHASHED]) == f"blake3:{blake3(b'[]').hexdigest()}"
+    assert str(digests["config.json"]).startswith("sha256:")
+    assert digests[WEIGHTS] is None
+    assert digests["checksums.blake3"] is None
 
 
 @pytest.mark.parametrize(
@@ -190,7 +200,6 @@ def test_a_key_is_asked_for(ngc: FakeNgc) -> None:
     with closing(make_source(ngc, None)) as source, pytest.raises(AccessDeniedError) as caught:
         source.list_files(URI)
     assert "NGC_API_KEY" in (caught.value.hint or "")
-    assert ngc.seen == []
 
 
 def test_an_address_without_an_organisation_is_refused(ngc: FakeNgc) -> None:

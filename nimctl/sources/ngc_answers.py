@@ -1,0 +1,83 @@
+"""Reads what NGC's REST interface answers."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from nimctl.core.source import Digest, RemoteFile, parse_digest
+from nimctl.errors import FetchError
+
+CHECKSUMS = "checksums.blake3"
+"""A file of most versions, with the digest of each other file as `b3sum` prints it."""
+
+_LINE = re.compile(r"([0-9a-f]{64})\s+\*?(?:\./)?(.+)")
+
+
+def member(document: Mapping[str, Any], name: str, kind: type) -> Any:
+    """That member of an answer.
+
+    Raises:
+        FetchError: it is missing, or of another kind.
+    """
+    value = document.get(name)
+    if not isinstance(value, kind):
+        raise FetchError(f"NGC's answer is not understood: it has no {name!r}")
+    return value
+
+
+def describe_file(entry: Mapping[str, Any], version: str) -> RemoteFile:
+    """A listed file, with the sha256 that NGC gives for it, if any.
+
+    Raises:
+        FetchError: the entry is not understood.
+    """
+    encoded = entry.get("sha256_base64")
+    return RemoteFile(
+        path=str(member(entry, "path", str)),
+        size_bytes=int(member(entry, "sizeInBytes", int)),
+        digest=_sha256(encoded) if encoded else None,
+        version=version,
+    )
+
+
+def with_checksums(files: tuple[RemoteFile, ...], text: bytes) -> tuple[RemoteFile, ...]:
+    """The files, those without a digest with the one that `checksums.blake3` has for them."""
+    lines = text.decode("utf-8", "replace").splitlines()
+    found = {line[2]: line[1] for line in map(_LINE.fullmatch, lines) if line}
+    return tuple(
+        replace(file, digest=parse_digest(f"blake3:{found[file.path]}"))
+        if file.digest is None and file.path in found
+        else file
+        for file in files
+    )
+
+
+def read_addresses(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Paths of files, each with its presigned address.
+
+    Raises:
+        FetchError: the answer is not understood.
+    """
+    paths, urls = member(document, "filepath", list), member(document, "urls", list)
+    if len(paths) != len(urls):
+        raise FetchError(f"NGC gives {len(urls)} addresses for {len(paths)} files")
+    return zip(map(str, paths), map(str, urls), strict=True)
+
+
+def count_pages(document: Mapping[str, Any]) -> int:
+    """How many pages there are in all; one where NGC does not say."""
+    pages = (document.get("paginationInfo") or {}).get("totalPages", 1)
+    return pages if isinstance(pages, int) else 1
+
+
+def _sha256(encoded: str) -> Digest:
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        raw = b""
+    if len(raw) != 32:
+        raise FetchError(f"NGC lists {encoded!r}, which is not a sha256")
+    return Digest(algorithm="sha256", hex=raw.hex())
