@@ -1,13 +1,13 @@
 """One fetch from beginning to end: list, choose, check room, bring files at once, publish."""
 
 from dataclasses import replace
-from hashlib import sha256
 from threading import Event
 
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.entry import CachedFile, CacheEntry, FetchPlan
 from nimctl.cache.layout import Layout
 from nimctl.cache.locks import WorkLock
+from nimctl.cache.others import request_lock
 from nimctl.cache.patience import Patience, RetryPolicy, patiently
 from nimctl.cache.planning import check_room, plan_listed, plan_pinned
 from nimctl.cache.progress import (
@@ -65,8 +65,7 @@ class Fetch:
             FetchError: and its kinds; what arrived is kept for the next time.
             InterruptedByUserError: Ctrl-C; the message says what is kept.
         """
-        name = sha256(f"{self._request.uri}\0{self._request.selection}".encode()).hexdigest()
-        lock_path = self._layout.partial / f"request-{name}.lock"
+        lock_path = request_lock(self._layout, self._request)
         what = str(self._request.uri)
         try:
             with WorkLock(lock_path, what, self._totals, Event()):
