@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote
 
 from nimctl.errors import FetchError
 
-SCHEMES = ("hf", "ngc", "pypi", "https", "http", "file", "s3", "gs", "az", "modelscope")
+SCHEMES = ("hf", "ngc", "pypi", "https", "http", "file", "s3", "gs", "az", "modelscope", "oci")
 DIGEST_LENGTHS = {"sha256": 64, "blake3": 64, "git-sha1": 40}
 
 
@@ -93,8 +93,8 @@ def parse_source_uri(text: str) -> SourceUri:
     """Read a source address.
 
     `hf://org/name[:revision][?file=path]`, `ngc://org[/team]/name:version[?file=path]`,
-    `pypi:name==version[?file=path]`, `https://host/path`, `file:///absolute/path`, or a plain
-    absolute path, which means the same.
+    `pypi:name==version[?file=path]`, `oci:///absolute/path[:model][?file=path]`,
+    `https://host/path`, `file:///absolute/path`, or a plain absolute path, which means the same.
 
     Raises:
         SourceSyntaxError: unknown scheme, an empty part, or an unsafe file path.
@@ -132,6 +132,10 @@ def _parse_url(scheme: str, rest: str, text: str) -> SourceUri:
 def _split_revision(scheme: str, rest: str) -> tuple[str, str | None]:
     if scheme == "file":
         return rest, None
+    if scheme == "oci":
+        # The path of a bundle and the name of a model inside it.
+        path, _, model = rest.partition(":")
+        return path, model or None
     location, _, revision = rest.partition("==" if scheme == "pypi" else ":")
     return location.strip("/"), revision or None
 
