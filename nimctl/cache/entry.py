@@ -48,6 +48,8 @@ class CacheUsage:
     Attributes:
         blob_bytes: Whole files; those that several entries share count once.
         partial_bytes: Files not whole yet, and rejected ones.
+        workspace_bytes: Folders of links, for files of several places.
+        trash_bytes: What was being removed when something stopped it.
         free_bytes: What is left on that disk.
     """
 
@@ -55,6 +57,8 @@ class CacheUsage:
     entries: tuple[CacheEntry, ...]
     blob_bytes: int
     partial_bytes: int
+    workspace_bytes: int
+    trash_bytes: int
     free_bytes: int
 
 

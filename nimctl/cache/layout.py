@@ -4,7 +4,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EACCES, EDQUOT, EFBIG, EIO, ELOOP, ENOSPC, EPERM, EROFS
 from hashlib import sha256
@@ -29,6 +29,7 @@ class Layout:
     VERSION                                        of this layout
     CACHEDIR.TAG                                   tells backup programs to pass by
     blobs/sha256/ab/<hex>                          whole files, read-only, named by their content
+    stamps/ab/<hex>.json                           what a blob looked like when it was last hashed
     partial/<key>.<owner>.part  <key>.lock         files on their way
     partial/<key>.known                            sha256 of files listed without one
     partial/scratch/                               temporary files of sources
@@ -36,7 +37,14 @@ class Layout:
     models/<scheme>/<place>/<revision>[+sel].json  what is complete; written last
     refs/<scheme>/<place>/<revision>[+sel]         which fixed revision a moving one meant
     snapshots/<scheme>/<place>/<revision>[+sel]/   files under their published names
+    workspaces/<hash>/                             links into snapshots, for files of several places
+    pins/<scheme>/<place>/<revision>[+sel].json    what may not be removed, and who said so
+    leases/<random>.json                           what a running process uses; locked by it
+    trash/<random>.<what>                          on its way out; put back if somebody needs it
     ```
+
+    Nothing but content lies in `blobs`, so that any tool can check or copy it. When an entry was
+    last used is the time of change of its record.
     """
 
     root: Path
@@ -66,9 +74,48 @@ class Layout:
         """Rejected bytes."""
         return self.root / "quarantine"
 
+    @property
+    def stamps(self) -> Path:
+        """What blobs looked like when they were last hashed."""
+        return self.root / "stamps"
+
+    @property
+    def snapshots(self) -> Path:
+        """Files under their published names."""
+        return self.root / "snapshots"
+
+    @property
+    def workspaces(self) -> Path:
+        """Folders of links into snapshots."""
+        return self.root / "workspaces"
+
+    @property
+    def refs(self) -> Path:
+        """Which fixed revision a moving one meant."""
+        return self.root / "refs"
+
+    @property
+    def pins(self) -> Path:
+        """What may not be removed."""
+        return self.root / "pins"
+
+    @property
+    def leases(self) -> Path:
+        """What running processes use."""
+        return self.root / "leases"
+
+    @property
+    def trash(self) -> Path:
+        """What is on its way out."""
+        return self.root / "trash"
+
     def blob(self, sha256_hex: str) -> Path:
         """A whole file."""
         return self.blobs / sha256_hex[:2] / sha256_hex
+
+    def stamp(self, sha256_hex: str) -> Path:
+        """What a blob looked like when it was last hashed."""
+        return self.stamps / sha256_hex[:2] / f"{sha256_hex}.json"
 
     def record(self, uri: SourceUri, revision: str, selection: str) -> Path:
         """The record of an entry."""
@@ -76,12 +123,12 @@ class Layout:
 
     def snapshot(self, uri: SourceUri, revision: str, selection: str) -> Path:
         """The folder of an entry."""
-        return _place(self.root / "snapshots", uri) / _entry_name(revision, selection)
+        return _place(self.snapshots, uri) / _entry_name(revision, selection)
 
     def ref(self, uri: SourceUri, selection: str) -> Path:
         """Where it is noted which fixed revision the entry for `uri` has."""
         revision = uri.revision or "default"
-        return _place(self.root / "refs", uri) / _entry_name(revision, selection)
+        return _place(self.refs, uri) / _entry_name(revision, selection)
 
     def create(self) -> None:
         """Make the cache ready to be written.
@@ -132,20 +179,38 @@ class Layout:
             else:
                 step.chmod(mode)
 
+    def holds(self, path: Path) -> bool:
+        """Whether every folder between the root and `path` is a real one, and none a link."""
+        steps = [step for step in path.parents if step != self.root]
+        return all(_is_folder(step) for step in steps if step.is_relative_to(self.root))
+
     def write_text(self, path: Path, text: str) -> None:
         """Put `text` at `path` in one step, on disk before this returns."""
+        self._write(path, text, is_durable=True)
+        sync_folder(path.parent)
+
+    def write_note(self, path: Path, text: str) -> None:
+        """Put `text` at `path` in one step; a power cut may lose it, so nothing may rest on it."""
+        self._write(path, text, is_durable=False)
+
+    def _write(self, path: Path, text: str, *, is_durable: bool) -> None:
         self.make_folder(path.parent)
         temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with os.fdopen(os.open(temporary, flags, 0o644), "w", encoding="utf-8") as stream:
+            with os.fdopen(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as stream:
+                os.fchmod(stream.fileno(), self.file_mode())
                 stream.write(text)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if is_durable:
+                    os.fsync(stream.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
+
+    def file_mode(self) -> int:
+        """Permissions of a file that is not content: those of the root, without execution."""
+        return stat.S_IMODE(self.root.stat().st_mode) & 0o666
 
     def free_bytes(self) -> int:
         """What a user may still write on the disk of the cache, in bytes; 0 where unknown."""
@@ -176,6 +241,48 @@ def is_whole(path: Path, size_bytes: int | None) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return stat.S_ISREG(facts.st_mode) and size_bytes in (None, facts.st_size)
+
+
+def read_text(path: Path, most_bytes: int = 16 * 1024**2) -> str | None:
+    """What a file of the cache says; None where it is missing, unreadable, huge, or a link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        data = stream.read(most_bytes + 1)
+    try:
+        return data.decode() if len(data) <= most_bytes else None
+    except UnicodeDecodeError:
+        return None
+
+
+def walk_files(top: Path) -> Iterator[Path]:
+    """Everything below the folder `top` that is no folder; links are named and not followed."""
+    if not _is_folder(top):
+        return
+    for place, folders, files in os.walk(top):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        folders.sort()
+        yield from (Path(place, name) for name in sorted(files + links))
+
+
+def count_bytes(top: Path) -> int:
+    """The size of everything below the folder `top`; what vanishes meanwhile counts as nothing."""
+    total_bytes = 0
+    for path in walk_files(top):
+        with suppress(FileNotFoundError):
+            total_bytes += path.lstat().st_size
+    return total_bytes
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 @contextmanager

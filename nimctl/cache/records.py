@@ -2,16 +2,37 @@
 
 import json
 import os
+import re
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nimctl.cache.entry import CachedFile, CacheEntry
-from nimctl.cache.layout import Layout, is_whole
+from nimctl.cache.layout import Layout, is_whole, read_text, walk_files
 from nimctl.cache.request import FetchRequest
 from nimctl.cache.snapshot import leads_to
-from nimctl.core.source import SourceSyntaxError, parse_source_uri
+from nimctl.core.source import SourceSyntaxError, check_relative_path, parse_source_uri
 
 SCHEMA = "nimctl-cache-entry/1"
+DAY_S = 24 * 3600.0
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """An entry as it is recorded, whether its files are still there or not.
+
+    Attributes:
+        key: Names the entry in the whole cache: `<scheme>/<place>/<revision>[+sel]`.
+        used_at_s: When it was last used, in seconds since 1970, to the day.
+    """
+
+    key: str
+    entry: CacheEntry
+    used_at_s: float
 
 
 def write_entry(layout: Layout, request: FetchRequest, entry: CacheEntry) -> None:
@@ -34,44 +55,105 @@ def write_entry(layout: Layout, request: FetchRequest, entry: CacheEntry) -> Non
 
 def find_entry(layout: Layout, request: FetchRequest) -> CacheEntry | None:
     """The complete entry for `request`, or None; no file of it is missing or cut."""
-    ref = layout.ref(request.uri, request.selection)
-    revision = ref.read_text().strip() if is_whole(ref, None) else request.uri.revision
-    if revision is None:
+    entry = find_recorded(layout, request)
+    return entry if entry is not None and not list_missing(layout, entry) else None
+
+
+def find_recorded(layout: Layout, request: FetchRequest) -> CacheEntry | None:
+    """The entry for `request`, whether its files are still there or not; None without a record."""
+    revision = (read_text(layout.ref(request.uri, request.selection)) or "").strip()
+    revision = revision or request.uri.revision or ""
+    if not revision:
         return None
-    entry = _read_entry(layout, layout.record(request.uri, revision, request.selection))
-    return entry if entry is not None and _is_complete(layout, entry) else None
+    record = _read_record(layout, layout.record(request.uri, revision, request.selection))
+    return record.entry if record is not None else None
 
 
 def read_entries(layout: Layout) -> Iterator[CacheEntry]:
     """Every complete entry."""
-    for record in sorted(layout.models.rglob("*.json")):
-        entry = _read_entry(layout, record)
-        if entry is not None and _is_complete(layout, entry):
-            yield entry
+    for record in read_records(layout):
+        if not list_missing(layout, record.entry):
+            yield record.entry
 
 
-def _read_entry(layout: Layout, record: Path) -> CacheEntry | None:
-    """The entry of a record; None where there is none or it is damaged, which is the same."""
-    if not is_whole(record, None):
+def read_records(layout: Layout) -> tuple[Record, ...]:
+    """Every entry that is recorded, complete or not."""
+    read = (_read_record(layout, path) for path in _list_records(layout))
+    return tuple(record for record in read if record is not None)
+
+
+def list_unreadable(layout: Layout) -> tuple[Path, ...]:
+    """Records that say nothing: damaged, links, or of another nimctl."""
+    paths = _list_records(layout)
+    return tuple(path for path in paths if _read_record(layout, path) is None)
+
+
+def list_missing(layout: Layout, entry: CacheEntry) -> tuple[CachedFile, ...]:
+    """The files that are missing or cut: whole is what is there, and stands under its name as a
+    hard link, a link or a copy.
+    """
+    return tuple(
+        file
+        for file in entry.files
+        if not is_whole(blob := layout.blob(file.sha256), file.size_bytes)
+        or not (is_whole(name := entry.path / file.path, file.size_bytes) or leads_to(name, blob))
+    )
+
+
+def touch_entry(layout: Layout, entry: CacheEntry) -> None:
+    """Note that an entry is used today; nothing is written twice a day, or where that is
+    forbidden.
+    """
+    record = record_path(layout, key_of(layout, entry))
+    with suppress(OSError):
+        if time.time() - record.lstat().st_mtime > DAY_S:
+            os.utime(record, follow_symlinks=False)
+
+
+def key_of(layout: Layout, entry: CacheEntry) -> str:
+    """Names an entry of this cache; its folder lies where its record does."""
+    return os.path.relpath(entry.path, layout.snapshots)
+
+
+def record_path(layout: Layout, key: str) -> Path:
+    """The record of an entry."""
+    return layout.models / f"{key}.json"
+
+
+def _list_records(layout: Layout) -> tuple[Path, ...]:
+    return tuple(path for path in walk_files(layout.models) if path.suffix == ".json")
+
+
+def _read_record(layout: Layout, path: Path) -> Record | None:
+    """The entry of a record; None where there is none or it is damaged, which is the same.
+
+    Its folder is told by its own place, never by what it says: a record that somebody else wrote
+    must not lead out of the cache.
+    """
+    text = read_text(path)
+    if text is None:
         return None
+    key = str(path.relative_to(layout.models)).removesuffix(".json")
     try:
-        document = json.loads(record.read_text("utf-8"))
+        document = json.loads(text)
         if document["schema"] != SCHEMA:
             return None
-        return CacheEntry(
+        entry = CacheEntry(
             uri=parse_source_uri(document["uri"]),
             revision=str(document["revision"]),
-            path=layout.root / document["path"],
-            files=tuple(CachedFile(**file) for file in document["files"]),
+            path=layout.snapshots / key,
+            files=tuple(_parse_file(file) for file in document["files"]),
         )
-    except (ValueError, KeyError, TypeError, SourceSyntaxError):
+        return Record(key=key, entry=entry, used_at_s=path.lstat().st_mtime)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, SourceSyntaxError):
         return None
 
 
-def _is_complete(layout: Layout, entry: CacheEntry) -> bool:
-    """Whether every file is whole, and stands under its name: as a hard link, a link or a copy."""
-    return all(
-        is_whole(blob := layout.blob(file.sha256), file.size_bytes)
-        and (is_whole(name := entry.path / file.path, file.size_bytes) or leads_to(name, blob))
-        for file in entry.files
+def _parse_file(file: dict[str, Any]) -> CachedFile:
+    if not _SHA256.fullmatch(file["sha256"]) or not isinstance(file["size_bytes"], int):
+        raise ValueError(file)
+    return CachedFile(
+        path=check_relative_path(file["path"]),
+        size_bytes=file["size_bytes"],
+        sha256=file["sha256"],
     )

@@ -1,21 +1,33 @@
 """The cache: finds what is whole, brings what is missing, tells what it holds."""
 
+from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from nimctl.cache.entry import CacheEntry, CacheUsage, FetchPlan
+from nimctl.cache.auditing import Fault, Verification, request_again, verify
+from nimctl.cache.entry import CachedFile, CacheEntry, CacheUsage, FetchPlan
 from nimctl.cache.fetching import Fetch, is_fixed, list_patiently
-from nimctl.cache.layout import Layout, disk_failures_in_words
+from nimctl.cache.inventory import HeldEntry, HeldPart, list_held, list_parts
+from nimctl.cache.layout import Layout, count_bytes, disk_failures_in_words
+from nimctl.cache.leases import hold_lease
 from nimctl.cache.part import delete_older
 from nimctl.cache.patience import RetryPolicy
+from nimctl.cache.pins import delete_pin, write_pin
 from nimctl.cache.planning import plan_listed, plan_of_entry, plan_pinned
-from nimctl.cache.progress import OnProgress, ignore_progress
-from nimctl.cache.records import find_entry, read_entries
+from nimctl.cache.progress import FileDone, Note, OnProgress, Progress, ignore_progress
+from nimctl.cache.pruning import PruneRequest, Pruning, plan_pruning, prune
+from nimctl.cache.records import find_entry, find_recorded, key_of, read_entries, touch_entry
+from nimctl.cache.removal import Removal, plan_removal, remove_entries
 from nimctl.cache.request import FetchRequest, choose_files
+from nimctl.cache.snapshot import BlobRemovedError, make_snapshot
+from nimctl.cache.stamps import stamp_blob
+from nimctl.cache.verifying import LOST, check_entry, set_aside, take_back
 from nimctl.core.source import Source
-from nimctl.errors import FetchError
+from nimctl.errors import DigestMismatchError, FetchError
 
 LEFTOVERS_KEPT_S = 7 * 24 * 3600.0
 USUAL_PATIENCE = RetryPolicy()
+_ROUNDS = 3
 
 
 class Cache:
@@ -43,7 +55,7 @@ class Cache:
         """
         with disk_failures_in_words(self.root):
             free_bytes = self._layout.known_free_bytes()
-            held_bytes = _bytes_below(self._layout.partial)
+            held_bytes = count_bytes(self._layout.partial)
         return None if free_bytes is None else free_bytes + held_bytes
 
     def find(self, request: FetchRequest) -> CacheEntry | None:
@@ -83,15 +95,72 @@ class Cache:
             DiskFullError: there is no room.
             InterruptedByUserError: Ctrl-C; the message says what is kept.
         """
-        found = self.find(request)
-        if found is not None and (offline or is_fixed(request, found)):
-            return found
-        if offline:
+        found = self.find(request) or self._take_back(request)
+        if found is None and offline:
             raise self._not_here(request)
+        if found is not None and (offline or is_fixed(request, found)):
+            damaged = self._check(found, on_progress)
+            if not damaged:
+                touch_entry(self._layout, found)
+                return found
+            self._set_aside(found, damaged)
+            if offline:
+                raise _damaged(found, damaged, "offline they cannot be fetched again")
         with disk_failures_in_words(self.root):
             self._layout.create()
             delete_older(self._layout, LEFTOVERS_KEPT_S)
-            return Fetch(self._layout, self._patience, request, source, on_progress).run()
+            with hold_lease(self._layout, f"a fetch of {request.uri}"):
+                return self._bring(request, source, on_progress)
+
+    def _take_back(self, request: FetchRequest) -> CacheEntry | None:
+        """The entry for `request`, where only blobs are gone of which the names are left."""
+        with disk_failures_in_words(self.root):
+            recorded = find_recorded(self._layout, request)
+            if recorded is not None:
+                take_back(self._layout, recorded)
+            return self.find(request)
+
+    def _bring(self, request: FetchRequest, source: Source, on_progress: OnProgress) -> CacheEntry:
+        """Fetch until every file is right: a blob that was here may be damaged, or be removed
+        by another process in the meantime.
+        """
+        for _ in range(_ROUNDS):
+            arrived: set[str] = set()
+
+            def watch(event: Progress, arrived: set[str] = arrived) -> None:
+                if isinstance(event, FileDone) and not event.was_cached:
+                    arrived.add(event.path)
+                on_progress(event)
+
+            try:
+                entry = Fetch(self._layout, self._patience, request, source, watch).run()
+            except BlobRemovedError as error:
+                on_progress(Note(text=f"{error.message}; fetching it again"))
+                continue
+            for file in entry.files:
+                if file.path in arrived:
+                    stamp_blob(self._layout, file.sha256, entry.uri)
+            damaged = self._check(entry, on_progress)
+            if not damaged:
+                touch_entry(self._layout, entry)
+                return entry
+            self._set_aside(entry, damaged)
+            on_progress(Note(text=f"{_name(damaged)} changed on this disk; fetching it again"))
+        raise FetchError(
+            f"files of {request.uri} were removed or changed {_ROUNDS} times while they were "
+            f"fetched into {self.root}",
+            hint="find out which program changes them; `nimctl cache ls` shows who uses the cache",
+        )
+
+    def _check(self, entry: CacheEntry, on_progress: OnProgress) -> tuple[CachedFile, ...]:
+        with disk_failures_in_words(self.root):
+            return check_entry(self._layout, entry, on_progress)
+
+    def _set_aside(self, entry: CacheEntry, damaged: tuple[CachedFile, ...]) -> None:
+        try:
+            set_aside(self._layout, (file.sha256 for file in damaged))
+        except OSError as error:
+            raise _damaged(entry, damaged, f"they cannot be replaced: {error.strerror}") from error
 
     def plan_fetch(
         self, request: FetchRequest, source: Source, *, offline: bool = False
@@ -120,14 +189,140 @@ class Cache:
 
     def usage(self) -> CacheUsage:
         """How much disk the cache takes, in bytes."""
+        layout = self._layout
         return CacheUsage(
             root=self.root,
             entries=self.entries(),
-            blob_bytes=_bytes_below(self._layout.blobs),
-            partial_bytes=_bytes_below(self._layout.partial)
-            + _bytes_below(self._layout.quarantine),
-            free_bytes=self._layout.free_bytes(),
+            blob_bytes=count_bytes(layout.blobs),
+            partial_bytes=count_bytes(layout.partial) + count_bytes(layout.quarantine),
+            workspace_bytes=count_bytes(layout.workspaces),
+            trash_bytes=count_bytes(layout.trash),
+            free_bytes=layout.free_bytes(),
         )
+
+    def list_held(self) -> tuple[HeldEntry, ...]:
+        """Every entry, complete or not, with what speaks for keeping it."""
+        with disk_failures_in_words(self.root):
+            return list_held(self._layout)
+
+    def list_parts(self) -> tuple[HeldPart, ...]:
+        """Every file that is not whole yet."""
+        with disk_failures_in_words(self.root):
+            return list_parts(self._layout)
+
+    def lease(
+        self, path: Path, files: Iterable[CachedFile], what: str
+    ) -> AbstractContextManager[None]:
+        """Keep the folder of an entry or a workspace from being removed while a `with` lasts.
+
+        Args:
+            path: The folder.
+            files: What is in it.
+            what: What this process does with it, for people.
+        """
+        if not path.is_relative_to(self.root):
+            return nullcontext()
+        return hold_lease(
+            self._layout,
+            what,
+            folders=(str(path.relative_to(self.root)),),
+            blobs=tuple(file.sha256 for file in files),
+        )
+
+    def pin(self, key: str) -> None:
+        """Keep an entry from being removed until it is unpinned.
+
+        Raises:
+            FetchError: the cache may not be written.
+        """
+        with disk_failures_in_words(self.root):
+            write_pin(self._layout, key)
+
+    def unpin(self, key: str) -> None:
+        """Let an entry be removed again.
+
+        Raises:
+            FetchError: the cache may not be written.
+        """
+        with disk_failures_in_words(self.root):
+            delete_pin(self._layout, key)
+
+    def plan_removal(self, keys: Collection[str]) -> Removal:
+        """What goes when entries are removed."""
+        with disk_failures_in_words(self.root):
+            return plan_removal(self._layout, keys)
+
+    def remove(self, keys: Collection[str]) -> Removal:
+        """Remove entries and what only they held; one that a process has just opened stays.
+
+        Whether they are pinned is not asked.
+
+        Raises:
+            FetchError: the cache may not be written, or a record cannot be read.
+        """
+        with disk_failures_in_words(self.root):
+            return remove_entries(self._layout, keys)
+
+    def plan_pruning(self, request: PruneRequest) -> Pruning:
+        """What goes to make room."""
+        with disk_failures_in_words(self.root):
+            return plan_pruning(self._layout, request)
+
+    def prune(self, request: PruneRequest) -> Pruning:
+        """Make room; what is pinned or in use stays.
+
+        Raises:
+            FetchError: the cache may not be written, or a record cannot be read.
+        """
+        with disk_failures_in_words(self.root):
+            return prune(self._layout, request)
+
+    def verify(
+        self,
+        keys: Collection[str] | None = None,
+        on_progress: OnProgress = ignore_progress,
+        *,
+        deep: bool = False,
+    ) -> Verification:
+        """Look at every file of some entries, or of the whole cache; nobody is asked.
+
+        Args:
+            keys: The entries; None is everything, files without an entry too.
+            deep: Hash every file, whatever its stamp says.
+
+        Raises:
+            InterruptedByUserError: Ctrl-C.
+        """
+        with disk_failures_in_words(self.root):
+            return verify(self._layout, keys, on_progress, deep=deep)
+
+    def repair(
+        self,
+        faults: Collection[Fault],
+        source: Source,
+        on_progress: OnProgress = ignore_progress,
+    ) -> None:
+        """Mend one entry: bring its damaged files again, and put names right.
+
+        Args:
+            faults: What `verify` found, of one entry.
+            source: Where it came from.
+
+        Raises:
+            FetchError: and its kinds, as for `fetch`.
+        """
+        record = next(fault.record for fault in faults)
+        if record is None:
+            raise ValueError("a blob without an entry has no source")
+        lost = [one.file for one in faults if one.condition in LOST]
+        with disk_failures_in_words(self.root):
+            set_aside(self._layout, {file.sha256 for file in lost})
+            helper = None
+            if lost:
+                helper = self.fetch(request_again(record.entry, lost), source, on_progress)
+            make_snapshot(self._layout, record.entry.path, record.entry.files)
+            if helper is not None and helper.path != record.entry.path:
+                remove_entries(self._layout, {key_of(self._layout, helper)})
 
     def _not_here(self, request: FetchRequest) -> FetchError:
         plan = plan_pinned(self._layout, request)
@@ -143,5 +338,12 @@ class Cache:
         )
 
 
-def _bytes_below(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+def _name(files: tuple[CachedFile, ...]) -> str:
+    return ", ".join(file.path for file in files)
+
+
+def _damaged(entry: CacheEntry, files: tuple[CachedFile, ...], why: str) -> DigestMismatchError:
+    return DigestMismatchError(
+        f"{_name(files)} of {entry.uri} changed on this disk since it was verified, and {why}",
+        hint="run `nimctl cache verify --repair` with a network, as a user who may write the cache",
+    )
