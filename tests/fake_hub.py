@@ -43,8 +43,7 @@ class FakeHub(FaultyServers):
         self.signature = 1
         self._digests: dict[int, tuple[bytes, str]] = {}
         self.url = self.listen(_HubHandler)
-        self.storage_url = self.listen(_StorageHandler)
-        self.storage_server = self.servers[-1]
+        self.storage_url = self.listen(StorageHandler)
 
     def add_model(self, name: str, files: dict[str, bytes], *, gated: bool = False) -> Model:
         facts = b"".join(hashlib.sha256(files[path]).digest() for path in sorted(files))
@@ -144,7 +143,9 @@ class _HubHandler(_HubFiles):
             self.send_file(f"{name}/{path}", path, content, git_sha1(content))
 
 
-class _StorageHandler(_HubFiles):
+class StorageHandler(_HubFiles):
+    """Where large files come from."""
+
     origin = "storage"
 
     def answer(self) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from faulty_server import FaultyServers, FileHandler
@@ -25,7 +26,7 @@ class FakeNgc(FaultyServers):
         signature: What addresses are signed with; older ones are refused.
     """
 
-    def __init__(self, files: dict[str, bytes]) -> None:
+    def __init__(self, files: dict[str, bytes], *, certificate: Path | None = None) -> None:
         super().__init__()
         self.files = files
         self.page_size = 100
@@ -36,15 +37,16 @@ class FakeNgc(FaultyServers):
         self.token = "short-lived"
         self.token_life_s = 900
         self.signature = 1
-        self.api_url = self.listen(_Api)
-        self.auth_url = self.listen(_Auth)
+        self.api_url = self.listen(_Api, certificate=certificate)
+        self.auth_url = self.listen(_Auth, certificate=certificate)
         self.storage_url = self.listen(_Storage)
 
     def page(self, number: int) -> tuple[list[str], dict[str, object]]:
         """Paths on that page, and what NGC says about paging."""
         paths = list(self.files)[number * self.page_size :][: self.page_size]
         pages = -(-len(self.files) // self.page_size)
-        return paths, {"index": number, "totalPages": pages, "totalResults": len(self.files)}
+        sizes = {"size": self.page_size, "totalResults": len(self.files)}
+        return paths, {"index": number, "totalPages": pages, **sizes}
 
     def describe(self, path: str) -> dict[str, object]:
         """An entry of the listing."""
@@ -111,6 +113,7 @@ class _Api(_NgcHandler):
             asked = [query["path"]] if "path" in query else names
             urls = [f"{ngc.storage_url}/{quote(name)}?signed={ngc.signature}" for name in asked]
             document = {"filepath": asked, "urls": urls}
+            del paging["totalPages"]
             self.send_json(document if "path" in query else document | {"paginationInfo": paging})
         else:
             self.refuse_as_ngc(404)

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Self
 
 SLICE_BYTES = 64 * 1024
@@ -94,7 +96,7 @@ class FaultyServers:
         self.released = threading.Event()
         self.stalled = threading.Event()
         self._lock = threading.Lock()
-        self.servers: list[ThreadingHTTPServer] = []
+        self._servers: list[ThreadingHTTPServer] = []
 
     def add_fault(self, path: str, fault: Fault) -> None:
         """Let `path` fail; faults of one path are used up in order."""
@@ -109,13 +111,24 @@ class FaultyServers:
         with self._lock:
             return [seen for seen in self.seen if seen.origin == origin]
 
-    def listen(self, handler: type["FileHandler"]) -> str:
-        """Start a server and return its address."""
+    def listen(self, handler: type["FileHandler"], *, certificate: Path | None = None) -> str:
+        """Start a server and return its address.
+
+        Args:
+            certificate: It speaks TLS, and shows this one; the key is in the same file.
+        """
         bound = type(handler.__name__, (handler,), {"place": self})
         server = _Server(("127.0.0.1", 0), bound)
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        self.servers.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}"
+        self._servers.append(server)
+        scheme = "https" if certificate else "http"
+        return f"{scheme}://127.0.0.1:{server.server_address[1]}"
 
     def __enter__(self) -> Self:
         return self
@@ -126,7 +139,7 @@ class FaultyServers:
     def close(self) -> None:
         """Stop all servers."""
         self.released.set()
-        for server in self.servers:
+        for server in self._servers:
             server.shutdown()
             server.server_close()
 

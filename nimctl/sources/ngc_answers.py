@@ -69,8 +69,13 @@ def read_addresses(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def count_pages(document: Mapping[str, Any]) -> int:
     """How many pages there are in all; one where NGC does not say."""
-    pages = (document.get("paginationInfo") or {}).get("totalPages", 1)
-    return pages if isinstance(pages, int) else 1
+    paging = document.get("paginationInfo") or {}
+    pages, files, size = (paging.get(name) for name in ("totalPages", "totalResults", "size"))
+    if isinstance(pages, int):
+        return pages
+    if isinstance(files, int) and isinstance(size, int) and size > 0:
+        return -(-files // size)
+    return 1
 
 
 def _sha256(encoded: str) -> Digest:

@@ -39,6 +39,7 @@ class BundledModel:
         name: Its name inside the bundle.
         uri: Where it was published, as it was asked for when it was fetched.
         is_whole: It is all that its source publishes; else a choice.
+        moving: Revisions that meant this one when it was exported; None is the default.
         manifest: The model's manifest in YAML; empty where none was known.
     """
 
@@ -46,6 +47,7 @@ class BundledModel:
     uri: SourceUri
     revision: str
     is_whole: bool
+    moving: tuple[str | None, ...]
     files: tuple[RemoteFile, ...]
     manifest: str
 
@@ -137,6 +139,7 @@ class Bundle:
             uri=parse_source_uri(entry["uri"]),
             revision=str(entry["revision"]),
             is_whole=entry["is_whole"] is True,
+            moving=tuple(None if one is None else str(one) for one in entry["moving"]),
             files=tuple(_parse_layer(layer) for layer in manifest["layers"]),
             manifest=str(entry.get("manifest", "")),
         )

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fake_ngc import NAME, ORG, TEAM, VERSION, FakeNgc
 
 TARGET = f"{ORG}/{TEAM}/{NAME}:{VERSION}"
+CERTIFICATES = Path(__file__).with_name("certificates")
 FILES = {
     "config.json": b"{}",
     "sub/tokenizer.json": b"[]",
@@ -40,6 +41,7 @@ def run_client(ngc: FakeNgc, key: str) -> None:
             "NGC_CLI_ORG": ORG,
             "NGC_CLI_TEAM": TEAM,
             "NGC_CLI_HOME": folder,
+            "REQUESTS_CA_BUNDLE": str(CERTIFICATES / "authority.pem"),
             "HOME": folder,
         }
         child = subprocess.run(
@@ -64,7 +66,9 @@ def run_client(ngc: FakeNgc, key: str) -> None:
 def main() -> None:
     """With a key of each kind."""
     for key in ("nvapi-" + "x" * 64, "c" * 84):
-        with FakeNgc(FILES) as ngc:
+        # The client speaks TLS to the API, whatever address it is given.
+        with FakeNgc(FILES, certificate=CERTIFICATES / "good.pem") as ngc:
+            ngc.page_size = 2
             run_client(ngc, key)
 
 

@@ -1,17 +1,15 @@
 """Ranges over HTTP: exactly the bytes that were asked, over few connections, or an error."""
 
 import random
-import ssl
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from fake_hub import FakeHub, Fault
+from fake_hub import FakeHub, Fault, StorageHandler
 from faulty_server import FaultyServers, FileHandler
 
 from nimctl.core.source import (
@@ -306,12 +304,8 @@ def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def secure(request: pytest.FixtureRequest, hub: FakeHub) -> str:
     """The storage of the hub over TLS, with the certificate that the test names."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATES / f"{request.param}.pem")
-    hub.storage_server.socket = context.wrap_socket(
-        hub.storage_server.socket, server_side=True, do_handshake_on_connect=False
-    )
-    return f"https://127.0.0.1:{urlsplit(hub.storage_url).port}/acme/toy?path=a.bin"
+    address = hub.listen(StorageHandler, certificate=CERTIFICATES / f"{request.param}.pem")
+    return f"{address}/acme/toy?path=a.bin"
 
 
 @pytest.mark.parametrize("secure", ["good"], indirect=True)

@@ -56,7 +56,9 @@ def read_all(source: Source, uri: SourceUri = URI) -> dict[str, bytes]:
 
 
 def addresses_asked(ngc: FakeNgc) -> list[str]:
-    return [seen.path for seen in ngc.requests("api") if "/llama3-8b-instruct/hf/files" in seen.path]
+    return [
+        seen.path for seen in ngc.requests("api") if "/llama3-8b-instruct/hf/files" in seen.path
+    ]
 
 
 @pytest.mark.parametrize(
