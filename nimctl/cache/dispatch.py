@@ -13,11 +13,9 @@ from nimctl.cache.blocks import count_blocks
 from nimctl.cache.intake import Intake, Lease
 from nimctl.cache.part import Part
 from nimctl.cache.patience import Patience, Stopped
+from nimctl.cache.ramp import Ramp
 from nimctl.core.source import ByteStream, RemoteFile, TemporaryFetchError
 from nimctl.errors import FetchError
-
-FIRST_CONNECTIONS = 4
-"""How many connections a fetch begins with; each that brings bytes lets another one begin."""
 
 SLOW_AFTER_S = 5.0
 SLOW_SHARE = 0.1
@@ -29,8 +27,9 @@ class Dispatch:
 
     def __init__(self, connections: int) -> None:
         """At most `connections` spans are fetched at a time."""
-        self._most = connections
-        self._limit = min(FIRST_CONNECTIONS, connections)
+        self._ramp = Ramp(connections)
+        self._arrived_bytes = 0
+        self._observed_s = time.monotonic()
         self._lock = Lock()
         self._work = Condition(self._lock)
         self._intakes: list[Intake] = []
@@ -105,7 +104,7 @@ class Dispatch:
         return None
 
     def _choose(self, now_s: float) -> Lease | None:
-        if sum(len(intake.leases) for intake in self._intakes) >= self._limit:
+        if sum(len(intake.leases) for intake in self._intakes) >= self._ramp.limit:
             return None
         leases = (intake.lease(now_s) for intake in self._intakes)
         halves = (intake.split(now_s) for intake in self._intakes)
@@ -128,14 +127,15 @@ class Dispatch:
                 raise FetchError(f"{path} came from another offset than was asked")
             _give_up(lease.intake.put_in_order(lease))
 
-    def find_end(self, lease: Lease) -> int | None:
-        """Where the span ends now.
+    def admit(self, lease: Lease, count_bytes: int) -> int | None:
+        """Bytes of the span arrived; gives where it ends now.
 
         Raises:
             Stopped: it is not needed any more.
         """
         with self._lock:
             self._check_needed(lease)
+            self._arrived_bytes += count_bytes
             return lease.end_bytes
 
     def _check_needed(self, lease: Lease) -> None:
@@ -148,13 +148,10 @@ class Dispatch:
             return block in lease.intake.present
 
     def note_block(self, lease: Lease, block: int) -> None:
-        """A block is on disk; that also shows that the source can take one connection more."""
+        """A block is on disk."""
         with self._lock:
             lease.intake.present.add(block)
             lease.intake.block_arrived.notify_all()
-            if self._limit < self._most:
-                self._limit += 1
-                self._work.notify_all()
 
     def finish(self, lease: Lease) -> None:
         """A connection brought its span to the end."""
@@ -179,7 +176,7 @@ class Dispatch:
     def _put_off(self, intake: Intake, error: TemporaryFetchError) -> None:
         """Leave a file alone for a while; connections that fail meanwhile count as one."""
         now_s = time.monotonic()
-        self._limit = 1 if error.retry_after_s else max(self._limit // 2, 1)
+        self._ramp.back_off(alone=bool(error.retry_after_s))
         if now_s < intake.not_before_s:
             return
         received_bytes = intake.received_bytes
@@ -199,6 +196,18 @@ class Dispatch:
         """Path and bytes here of every file on its way."""
         with self._lock:
             return tuple((intake.file.path, intake.received_bytes) for intake in self._intakes)
+
+    def observe_rate(self) -> None:
+        """Let the number of connections follow what they bring, while all of them are at work."""
+        with self._lock:
+            leases = [lease for intake in self._intakes for lease in intake.leases]
+            now_s = time.monotonic()
+            rate_bytes_s = self._arrived_bytes / max(now_s - self._observed_s, 1e-3)
+            self._arrived_bytes, self._observed_s = 0, now_s
+            moving = sum(lease.position_bytes > lease.begun_bytes for lease in leases)
+            if moving >= self._ramp.limit:
+                self._ramp.observe(rate_bytes_s, now_s)
+                self._work.notify_all()
 
     def replace_slow(self) -> None:
         """Wake connections that are far slower than usual, so that others fetch their bytes."""

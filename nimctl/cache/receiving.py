@@ -32,6 +32,7 @@ def watch_transfers(dispatch: Dispatch, stop: Event, on_progress: OnProgress) ->
             if received_bytes > told.get(path, 0):
                 told[path] = received_bytes
                 on_progress(FileAdvanced(path=path, done_bytes=received_bytes))
+        dispatch.observe_rate()
         dispatch.replace_slow()
 
 
@@ -46,7 +47,7 @@ def _receive(dispatch: Dispatch, lease: Lease, source: Source, listing: Listing)
     with source.open(listing, file, lease.position_bytes, lease.end_bytes) as stream:
         dispatch.begin(lease, stream)
         for chunk in stream.chunks:
-            end_bytes = dispatch.find_end(lease)
+            end_bytes = dispatch.admit(lease, len(chunk))
             rest = _write(dispatch, lease, memoryview(chunk), end_bytes)
             if rest and end_bytes == file.size_bytes:
                 raise TemporaryFetchError(f"more than {end_bytes} bytes were sent")
