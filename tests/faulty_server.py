@@ -265,9 +265,9 @@ class FileHandler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body) + 4 * (kind == "long")))
         self.end_headers()
         if self.command != "HEAD":
-            self._send_body(key, body, start, fault)
             if kind in ("long", "overrun"):
-                self.wfile.write(b"more")
+                body = memoryview(bytes(body) + b"more")
+            self._send_body(key, body, start, fault)
 
     def _asked_range(self, size: int, etag: str) -> tuple[int, int]:
         """Start and end, which is not part of it; an end below the start cannot be satisfied."""

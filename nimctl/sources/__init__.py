@@ -9,6 +9,7 @@ from nimctl.sources.access import SourceAccess
 from nimctl.sources.http import HttpSource
 from nimctl.sources.huggingface import HuggingFaceSource
 from nimctl.sources.local import LocalSource
+from nimctl.sources.modelscope import ModelScopeSource
 from nimctl.sources.ngc import NgcSource
 from nimctl.sources.pypi import PypiSource
 
@@ -18,6 +19,7 @@ SOURCES: Mapping[str, Callable[[SourceAccess], Source]] = MappingProxyType(
     {
         "hf": HuggingFaceSource,
         "ngc": NgcSource,
+        "modelscope": ModelScopeSource,
         "pypi": PypiSource,
         "https": HttpSource,
         "http": HttpSource,

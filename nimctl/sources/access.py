@@ -17,6 +17,7 @@ class SourceAccess:
         ngc_endpoint: Address of NGC's API.
         ngc_auth_endpoint: Where NGC gives out tokens for keys of the old kind.
         ngc_key: Key of an NGC account.
+        modelscope_endpoint: Address of ModelScope.
         ca_file: Certificates of authorities to trust in place of this machine's own.
         stall_timeout_s: A connection that stays silent for so long counts as lost.
     """
@@ -29,5 +30,6 @@ class SourceAccess:
     ngc_endpoint: str = "https://api.ngc.nvidia.com"
     ngc_auth_endpoint: str = "https://authn.nvidia.com"
     ngc_key: str | None = field(default=None, repr=False)
+    modelscope_endpoint: str = "https://www.modelscope.cn"
     ca_file: Path | None = None
     stall_timeout_s: float = 10.0
