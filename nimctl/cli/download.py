@@ -1,4 +1,4 @@
-"""`nimctl download`: the files of the profile that would run, verified, into the shared cache."""
+"""`nimctl download`: the files of what would run, or of any place, verified, into the cache."""
 
 from typing import Annotated
 
@@ -6,46 +6,108 @@ import typer
 
 from nimctl.cli import options
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be fetched, and stop.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="MODEL|URI...",
+        help="Models of the catalogue, or the places of any files: hf://org/name[:revision], "
+        "ngc://org/name:version, https://host/file, a folder.",
+        show_default=False,
+    ),
+]
 All = Annotated[bool, typer.Option("--all", help="The files of every profile.")]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Only files like this, e.g. '*.json'; may be repeated."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="No files like this; may be repeated."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be fetched, and stop.")]
+ProgressForm = Annotated[
+    str | None,
+    typer.Option("--progress", metavar="FORM", help="auto, bars, plain, json or none."),
+]
+LimitRate = Annotated[
+    str | None,
+    typer.Option("--limit-rate", metavar="RATE", help="Take at most this, e.g. 50MB/s."),
+]
+Connections = Annotated[
+    str | None, typer.Option(metavar="N", help="Open at most so many connections.")
+]
+Mirror = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[PREFIX=]ADDRESS",
+        help="Take the bytes from there; what they must be is still asked of the publisher.",
+    ),
+]
+AllowPickle = Annotated[
+    bool | None,
+    typer.Option("--allow-pickle", help="Bring pickles where there is nothing safer."),
+]
+TrustRemoteCode = Annotated[
+    bool | None,
+    typer.Option("--trust-remote-code", help="Bring code of the publisher too."),
+]
 
 
 def download(
-    model: options.Model = None,
+    models: Models = None,
     profile: options.Profile = None,
     engine: options.Engine = None,
     precision: options.Precision = None,
     tensor_parallel: options.TensorParallel = None,
     all_profiles: All = False,
+    include: Include = None,
+    exclude: Exclude = None,
     dry_run: DryRun = False,
+    progress: ProgressForm = None,
+    limit_rate: LimitRate = None,
+    connections: Connections = None,
+    mirror: Mirror = None,
+    allow_pickle: AllowPickle = None,
+    trust_remote_code: TrustRemoteCode = None,
     hardware: options.Hardware = None,
     offline: options.Offline = None,
     cache_dir: options.CacheDir = None,
     manifest_dir: options.ManifestDir = None,
     json: options.Json = False,
 ) -> None:
-    """Fetch the files of MODEL's best profile for this machine, or of the one named.
+    """Fetch the files of each MODEL's best profile for this machine, or of the one named.
 
-    The same command resumes a download that was cut short.
+    Of a place without a model, all files. The same command resumes a download that was cut short.
     """
-    from nimctl.cli import facts, fetching
+    from nimctl.cli import downloading, facts, fetch_plans
 
     settings = facts.read_command_settings(
         profile=profile,
         engine=engine,
         precision=precision,
         tensor_parallel=tensor_parallel,
+        progress=progress,
+        limit_rate=limit_rate,
+        connections=connections,
+        mirrors=mirror,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
         offline=offline,
         cache_dir=cache_dir,
         manifest_dirs=manifest_dir,
     )
-    manifest = facts.find_model(facts.open_catalog(settings), settings, model)
-    machine = facts.read_machine(settings, hardware)
-    wish = facts.make_wish(settings, None)
-    artifacts = fetching.choose_artifacts(
-        manifest, machine, wish, settings, all_profiles=all_profiles
+    choice = downloading.FileChoice(
+        all_profiles=all_profiles, include=tuple(include or ()), exclude=tuple(exclude or ())
     )
-    if dry_run:
-        fetching.print_fetch_plans(artifacts, settings, json=json)
-    else:
-        fetching.fetch_all(artifacts, settings, json=json)
+    with downloading.interruption_in_words():
+        catalog = facts.open_catalog(settings)
+        machine = facts.read_machine(settings, hardware)
+        wanted = tuple(
+            one
+            for name in models or (None,)
+            for one in downloading.find_wanted(name, catalog, machine, settings, choice)
+        )
+        if dry_run:
+            fetch_plans.print_fetch_plans(wanted, settings, json=json)
+        else:
+            downloading.bring(wanted, settings, json=json)

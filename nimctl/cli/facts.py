@@ -163,7 +163,7 @@ def find_model(catalog: Catalog, settings: Settings, argument: str | None) -> Ma
             "no model was named",
             hint="name one, e.g. smollm2-135m-instruct; `nimctl list-profiles` shows all",
         )
-    if _is_address(name):
+    if is_address(name):
         from nimctl.cli.bare_model import read_bare_model
 
         return read_bare_model(name, settings, catalog)
@@ -175,7 +175,7 @@ def find_model(catalog: Catalog, settings: Settings, argument: str | None) -> Ma
         return complete_model(error.unjudged, settings)
 
 
-def _is_address(name: str) -> bool:
+def is_address(name: str) -> bool:
     """Whether a model is named by where it lies: `hf://...`, `/...`, `./...`, `~/...`, `*.gguf`."""
     return (
         "://" in name

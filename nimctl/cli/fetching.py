@@ -3,15 +3,20 @@
 import contextlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from nimctl.cache import Cache, CacheEntry, FetchPlan, PlannedFile
+from nimctl.cache import Cache, CacheEntry, FetchRequest, Note
+from nimctl.cache.layout import Layout
+from nimctl.cache.rate import RateLimit
 from nimctl.cli.facts import Machine, judge
+from nimctl.cli.guarded_source import GuardedSource
+from nimctl.cli.listing_check import ListingCheck
+from nimctl.cli.mirroring import find_mirror, open_mirror
+from nimctl.cli.pickle_scan import scan_pickles
 from nimctl.cli.progress import show_progress
 from nimctl.cli.supplying import find_files, is_in_place, read_hub_login, request_files
-from nimctl.cli.terminal import bold, print_json, print_line
+from nimctl.cli.terminal import print_note
 from nimctl.cli.workspace import join_parts, workspace_folder
 from nimctl.core.manifest import Artifact, Manifest
 from nimctl.core.selection import require_choice
@@ -59,19 +64,55 @@ def fetch_artifact(artifact: Artifact, settings: Settings) -> CacheEntry:
         return CacheEntry(
             uri=artifact.source, revision="local", path=Path(artifact.source.location), files=()
         )
-    cache, entries = Cache(settings.cache_dir), []
-    for request in request_files(artifact):
-        with opened_source(request.uri, settings) as source, show_progress() as on_progress:
-            entry = cache.fetch(request, source, on_progress, offline=settings.offline)
-            entries.append(entry)
+    requests = request_files(artifact, settings)
+    entries = tuple(fetch_request(request, settings) for request in requests)
     if artifact.parts:
-        return join_parts(settings.cache_dir, artifact, tuple(entries))
+        return join_parts(settings.cache_dir, artifact, entries)
     return entries[0]
 
 
+def fetch_request(request: FetchRequest, settings: Settings) -> CacheEntry:
+    """Bring the files of one request into the cache, telling how it goes.
+
+    Raises:
+        FetchError: they cannot be had.
+        UnsafeFilesError: they may not come, or what came would do harm.
+    """
+    cache = Cache(settings.cache_dir)
+    with show_progress(settings.progress, request, cache.root) as on_progress:
+
+        def tell(text: str) -> None:
+            on_progress(Note(text=text))
+
+        with opened_source(request.uri, settings, pinned=request, tell=tell) as source:
+            check = ListingCheck(
+                request=request, layout=Layout(root=cache.root), on_progress=on_progress
+            )
+            guarded = GuardedSource(
+                source,
+                connections=settings.connections,
+                rate_limit=RateLimit(settings.limit_rate) if settings.limit_rate else None,
+                look_at=check.look_at,
+            )
+            entry = cache.fetch(request, guarded, on_progress, offline=settings.offline)
+        scan_pickles(entry, tell)
+    return entry
+
+
 @contextlib.contextmanager
-def opened_source(uri: SourceUri, settings: Settings) -> Iterator[Source]:
-    """The source that serves `uri`, with this user's addresses and keys; closed at the end.
+def opened_source(
+    uri: SourceUri,
+    settings: Settings,
+    *,
+    pinned: FetchRequest | None = None,
+    tell: Callable[[str], None] = print_note,
+) -> Iterator[Source]:
+    """The source that serves `uri`, with this user's addresses, keys and mirrors; closed at the
+    end.
+
+    Args:
+        pinned: What will be asked of it, where that is known.
+        tell: Takes a sentence about what a mirror leaves unchecked.
 
     Raises:
         InputError: nimctl cannot fetch from such an address.
@@ -85,105 +126,15 @@ def opened_source(uri: SourceUri, settings: Settings) -> Iterator[Source]:
         hf_token=settings.hf_token.reveal() or read_hub_login(),
         ngc_key=settings.ngc_api_key.reveal(),
     )
-    source = open_source(uri, access)
+    mirror = find_mirror(uri, settings.mirrors)
+    if mirror is None:
+        source = open_source(uri, access)
+    else:
+        source = open_mirror(uri, mirror, access, pinned, tell)
     try:
         yield source
     finally:
         source.close()
-
-
-def fetch_all(artifacts: tuple[Artifact, ...], settings: Settings, *, json: bool) -> None:
-    """Bring artifacts one after the other, and say where they are."""
-    entries = [fetch_artifact(artifact, settings) for artifact in artifacts]
-    if json:
-        print_json({"entries": [_entry_document(entry) for entry in entries]})
-        return
-    for entry in entries:
-        print_line(f"{entry.path}")
-
-
-def _entry_document(entry: CacheEntry) -> dict[str, Any]:
-    return {
-        "source": str(entry.uri),
-        "revision": entry.revision,
-        "path": str(entry.path),
-        "size_bytes": entry.size_bytes,
-        "files": [
-            {"path": file.path, "size_bytes": file.size_bytes, "sha256": file.sha256}
-            for file in entry.files
-        ],
-    }
-
-
-def print_fetch_plans(artifacts: tuple[Artifact, ...], settings: Settings, *, json: bool) -> None:
-    """What a download would bring, file by file, without bringing it.
-
-    Raises:
-        FetchError: the source has to be asked and cannot be.
-    """
-    plans = []
-    for artifact in artifacts:
-        if is_in_place(artifact):
-            plans.append(_plan_in_place(artifact))
-            continue
-        cache = Cache(settings.cache_dir)
-        for request in request_files(artifact):
-            with opened_source(request.uri, settings) as source:
-                plans.append(cache.plan_fetch(request, source, offline=settings.offline))
-    if json:
-        print_json({"plans": [_plan_document(plan) for plan in plans]})
-        return
-    for plan in plans:
-        _print_plan(plan)
-
-
-def _plan_in_place(artifact: Artifact) -> FetchPlan:
-    """Nothing to bring: everything lies on this machine."""
-    size_bytes = artifact.download_bytes
-    name = artifact.single_file or artifact.source.location
-    return FetchPlan(
-        uri=artifact.source,
-        revision=None,
-        files=(
-            PlannedFile(
-                path=name, size_bytes=size_bytes, kept_bytes=size_bytes, room_bytes=size_bytes
-            ),
-        ),
-        free_bytes=shutil.disk_usage(artifact.source.location).free,
-    )
-
-
-def _plan_document(plan: FetchPlan) -> dict[str, Any]:
-    return {
-        "source": str(plan.uri),
-        "download_bytes": plan.download_bytes,
-        "total_bytes": plan.total_bytes,
-        "free_bytes": plan.free_bytes,
-        "files": [
-            {"path": file.path, "kept_bytes": file.kept_bytes}
-            | ({} if file.size_bytes is None else {"size_bytes": file.size_bytes})
-            for file in plan.files
-        ],
-    }
-
-
-def _print_plan(plan: FetchPlan) -> None:
-    print_line(bold(str(plan.uri)))
-    for file in plan.files:
-        size = "?" if file.size_bytes is None else format_file_bytes(file.size_bytes)
-        print_line(f"  {size:>10}  {file.path}{_describe_kept(file)}")
-    print_line(
-        f"  {format_file_bytes(plan.download_bytes):>10}  to download of "
-        f"{format_file_bytes(plan.total_bytes)}, {format_file_bytes(plan.free_bytes)} free"
-    )
-
-
-def _describe_kept(file: PlannedFile) -> str:
-    if not file.kept_bytes:
-        return ""
-    if file.kept_bytes == file.size_bytes:
-        return "  (in the cache)"
-    return f"  ({format_file_bytes(file.kept_bytes)} kept)"
 
 
 def find_weights_dir(artifact: Artifact, settings: Settings) -> Path:
@@ -192,7 +143,7 @@ def find_weights_dir(artifact: Artifact, settings: Settings) -> Path:
         return Path(artifact.source.location)
     if artifact.parts:
         return workspace_folder(settings.cache_dir, artifact)
-    cache, (request,) = Cache(settings.cache_dir), request_files(artifact)
+    cache, (request,) = Cache(settings.cache_dir), request_files(artifact, settings)
     entry = cache.find(request)
     return entry.path if entry else cache.expected_path(request)
 
@@ -202,6 +153,6 @@ def describe_files(artifact: Artifact, settings: Settings) -> str:
     size = format_file_bytes(artifact.download_bytes)
     if is_in_place(artifact):
         return f"{artifact.source} ({size}, used where it lies)"
-    here = find_files(Cache(settings.cache_dir), artifact) is not None
+    here = find_files(artifact, settings) is not None
     more = f" and {len(artifact.parts) - 1} more places" if len(artifact.parts) > 1 else ""
     return f"{artifact.source}{more} ({size}, {'in the cache' if here else 'to download'})"

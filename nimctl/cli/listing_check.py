@@ -1,0 +1,94 @@
+"""Looks at what a source lists before it is brought: what is left out, and what is unsafe."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from nimctl.cache import FetchRequest, Note, OnProgress
+from nimctl.cache.layout import Layout
+from nimctl.cache.planning import plan_listed
+from nimctl.cache.request import choose_files, sort_files
+from nimctl.cache.safety import describe_left_out
+from nimctl.core.gguf_header import GgufError
+from nimctl.core.safetensors_header import SafetensorsError
+from nimctl.core.source import Listing, RemoteFile, Source
+from nimctl.errors import UnsafeFilesError
+from nimctl.sources.peek import read_gguf_head, read_safetensors_head
+
+MOST_TEXT_BYTES = {".jinja": 2**20, ".json": 256 * 2**20, ".yaml": 2**20, ".model": 256 * 2**20}
+"""By the end of a name, what a file that engines parse whole may have."""
+
+MOST_TEMPLATE_CHARACTERS = 2**20
+_FILES_AT_ONCE = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListingCheck:
+    """What is looked at before the files of one request are brought.
+
+    Headers of safetensors and GGUF files are read where no manifest pins the files and nothing of
+    them is here yet.
+    """
+
+    request: FetchRequest
+    layout: Layout
+    on_progress: OnProgress
+
+    def look_at(self, source: Source, listing: Listing) -> None:
+        """Say what is left out, and read the headers.
+
+        Raises:
+            UnsafeFilesError: a header does not describe its file, or something is too large.
+            FetchError: the listing cannot be used, or a header cannot be had.
+        """
+        files = choose_files(self.request, listing)
+        for file in files:
+            _check_size(listing, file)
+        new = self._list_new(listing, files)
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            for _ in pool.map(lambda file: _check_head(source, listing, file), new):
+                pass
+        left_out = describe_left_out(sort_files(self.request, listing))
+        if left_out is not None:
+            self.on_progress(Note(text=left_out))
+
+    def _list_new(self, listing: Listing, files: tuple[RemoteFile, ...]) -> list[RemoteFile]:
+        pinned = {file.path for file in self.request.pinned}
+        kept = {
+            file.path
+            for file in plan_listed(self.layout, listing, files).files
+            if file.kept_bytes > 0
+        }
+        return [file for file in files if file.path not in pinned | kept]
+
+
+def _check_size(listing: Listing, file: RemoteFile) -> None:
+    for ending, most_bytes in MOST_TEXT_BYTES.items():
+        if file.path.lower().endswith(ending) and (file.size_bytes or 0) > most_bytes:
+            raise UnsafeFilesError(
+                f"{file.path} of {listing.uri} has {file.size_bytes} bytes; "
+                f"over {most_bytes} is refused for such a file",
+                hint=f"--exclude {file.path!r} leaves it out",
+            )
+
+
+def _check_head(source: Source, listing: Listing, file: RemoteFile) -> None:
+    try:
+        if file.path.lower().endswith(".safetensors"):
+            read_safetensors_head(source, listing, file)
+        elif file.path.lower().endswith(".gguf"):
+            _check_gguf(source, listing, file)
+    except (SafetensorsError, GgufError) as error:
+        raise UnsafeFilesError(
+            f"{file.path} of {listing.uri} is not brought, for its header is wrong: {error}"
+        ) from error
+
+
+def _check_gguf(source: Source, listing: Listing, file: RemoteFile) -> None:
+    header = read_gguf_head(source, listing, file)
+    if file.size_bytes is not None and header.file_bytes > file.size_bytes:
+        raise GgufError(
+            f"the tensors end at {header.file_bytes}, the file at {file.size_bytes} bytes"
+        )
+    for key, value in header.metadata.items():
+        if isinstance(value, str) and len(value) > MOST_TEMPLATE_CHARACTERS:
+            raise GgufError(f"{key[:80]!r} has {len(value)} characters")
