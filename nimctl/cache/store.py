@@ -301,6 +301,8 @@ class Cache:
         faults: Collection[Fault],
         source: Source,
         on_progress: OnProgress = ignore_progress,
+        *,
+        offline: bool = False,
     ) -> None:
         """Mend one entry: bring its damaged files again, and put names right.
 
@@ -319,7 +321,8 @@ class Cache:
             set_aside(self._layout, {file.sha256 for file in lost})
             helper = None
             if lost:
-                helper = self.fetch(request_again(record.entry, lost), source, on_progress)
+                request = request_again(record.entry, lost)
+                helper = self.fetch(request, source, on_progress, offline=offline)
             make_snapshot(self._layout, record.entry.path, record.entry.files)
             if helper is not None and helper.path != record.entry.path:
                 remove_entries(self._layout, {key_of(self._layout, helper)})
