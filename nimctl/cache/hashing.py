@@ -16,7 +16,7 @@ from nimctl.core.source import Digest
 class Hasher(Protocol):
     """What every hash object of the standard library can do."""
 
-    def update(self, data: bytes, /) -> object:
+    def update(self, data: bytes | memoryview, /) -> object:
         """Take more bytes."""
         ...
 
@@ -65,11 +65,12 @@ def hash_arriving(dispatch: Dispatch, intake: Intake) -> Hashed:
     hashers = {"sha256": HASHERS["sha256"](0)}
     if expected is not None and expected.algorithm not in hashers:
         hashers[expected.algorithm] = HASHERS[expected.algorithm](intake.file.size_bytes or 0)
+    buffer = memoryview(bytearray(BLOCK_BYTES))
     size_bytes = block = 0
     while intake.size_bytes is None or size_bytes < intake.size_bytes:
         if not dispatch.wait_for_block(intake, block):
             break
-        data = part.read(size_bytes, BLOCK_BYTES)
+        data = buffer[: part.read_into(buffer, size_bytes)]
         kept = part.kept.pop(block, None)
         if kept is not None and blake3(data).digest() != kept:
             dispatch.want_again(intake, block)

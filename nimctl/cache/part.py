@@ -4,9 +4,7 @@ Beside the bytes (`.part`) lies a journal of the blocks that are there (`.blocks
 lost its owner is adopted by renaming it, which only one process can do.
 """
 
-import hashlib
 import os
-import platform
 import secrets
 import shutil
 import stat
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from nimctl.cache.journal import Journal, read_journal
 from nimctl.cache.layout import Layout, sync_folder
+from nimctl.cache.owners import name_machine
 
 OWNER_LOST_S = 600.0
 """Silence after which a part is taken over where no lock tells whether its owner lives."""
@@ -69,9 +68,9 @@ class Part:
             start_bytes += written
             data = data[written:]
 
-    def read(self, start_bytes: int, count_bytes: int) -> bytes:
-        """The bytes at a place; fewer at the end of the file."""
-        return os.pread(self._descriptor, count_bytes, start_bytes)
+    def read_into(self, buffer: memoryview, start_bytes: int) -> int:
+        """Fill `buffer` from a place on; gives how many bytes that were, fewer at the end."""
+        return os.preadv(self._descriptor, [buffer], start_bytes)
 
     def record(self, block: int, blake3: bytes) -> None:
         """Note that a block is there and what it hashes to."""
@@ -121,15 +120,15 @@ def _journal_of(path: Path) -> Path:
 
 @contextmanager
 def open_part(
-    layout: Layout, key: str, size_bytes: int | None, *, lock_is_real: bool
+    layout: Layout, key: str, size_bytes: int | None, *, lock_is_certain: bool
 ) -> Iterator[Part]:
     """The part of `key`: the fullest abandoned one if there is any, else a new one.
 
     Args:
-        lock_is_real: The caller holds a lock of `key` that this machine's processes respect.
+        lock_is_certain: No process of this machine that held the lock of `key` is still at work.
     """
-    path = layout.partial / f"{key}.{_this_machine()}-{secrets.token_hex(4)}.part"
-    abandoned = [part for part in find_parts(layout, key) if _is_abandoned(part, lock_is_real)]
+    path = layout.partial / f"{key}.{name_machine()}-{secrets.token_hex(4)}.part"
+    abandoned = [part for part in find_parts(layout, key) if _is_abandoned(part, lock_is_certain)]
     abandoned.sort(key=lambda part: count_kept_blocks(part, size_bytes or 0))
     for index, other in enumerate(reversed(abandoned)):
         with suppress(FileNotFoundError):  # another process was quicker
@@ -190,17 +189,8 @@ def _is_ours(path: Path) -> bool:
     return stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid() and facts.st_nlink == 1
 
 
-def _is_abandoned(path: Path, lock_is_real: bool) -> bool:
+def _is_abandoned(path: Path, lock_is_certain: bool) -> bool:
     """Whether its owner is gone: of this machine a lock tells, of others only long silence."""
-    if lock_is_real and path.name.rpartition("-")[0].endswith(f".{_this_machine()}"):
+    if lock_is_certain and path.name.rpartition("-")[0].endswith(f".{name_machine()}"):
         return True
     return time.time() - path.stat().st_mtime > OWNER_LOST_S
-
-
-def _this_machine() -> str:
-    """Names this machine until it is started again, 8 hex digits."""
-    try:
-        name = Path("/proc/sys/kernel/random/boot_id").read_text()
-    except OSError:
-        name = platform.node()
-    return hashlib.sha256(name.encode()).hexdigest()[:8]

@@ -58,17 +58,17 @@ class Transfer:
             with WorkLock(lock_path, self.file.path, on_progress, self.stop) as lock:
                 present = find_blob(self.layout, self.listing, self.file)
                 if present is None:
-                    return self._bring(name, key is not None, lock.is_real, on_progress)
+                    return self._bring(name, key is not None, lock.is_certain, on_progress)
         on_progress(FileDone(path=present.path, size_bytes=present.size_bytes, was_cached=True))
         return present
 
     def _bring(
-        self, name: str, is_fixed: bool, lock_is_real: bool, on_progress: OnProgress
+        self, name: str, is_fixed: bool, lock_is_certain: bool, on_progress: OnProgress
     ) -> CachedFile:
         rejected: list[Digest] = []
         while len(rejected) < 2:
             with open_part(
-                self.layout, name, self.file.size_bytes, lock_is_real=lock_is_real
+                self.layout, name, self.file.size_bytes, lock_is_certain=lock_is_certain
             ) as part:
                 try:
                     hashed = self._receive(part, is_fixed, on_progress)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from fake_hub import FakeHub, Fault
 
 from nimctl.cache import BLOCK_BYTES, Cache, FetchRequest
@@ -105,15 +106,33 @@ def _read_until_waiting(child: subprocess.Popen[str], hub: FakeHub) -> list[str]
     return lines
 
 
-def test_locks_that_do_nothing_cost_bytes_but_not_correctness(
-    hub: FakeHub, tmp_path: Path, spawn: Spawn
+@pytest.mark.parametrize("flock", ["flock", "no-flock"])
+def test_eight_processes_bring_it_once_whatever_the_kernels_locks_do(
+    hub: FakeHub, tmp_path: Path, spawn: Spawn, flock: str
 ) -> None:
     hub.add_model("acme/toy", {NAME: WEIGHTS})
-    hub.add_fault(NAME, Fault(kind="stall", at_byte=BLOCK_BYTES, times=2))
-    children = [spawn("no-flock") for _ in range(2)]
-    wait_until(lambda: len(parts(tmp_path)) == 2, "both have their own part")
+    hub.add_fault(NAME, Fault(kind="stall", at_byte=BLOCK_BYTES))
+    children = [spawn(flock) for _ in range(8)]
+    wait_until(lambda: len(parts(tmp_path)) == 1, "one of them began")
     hub.released.set()
-    assert [brought(child) for child in children] == [WEIGHTS, WEIGHTS]
+    assert [brought(child) for child in children] == [WEIGHTS] * 8
+    assert hub.served("acme/toy", NAME) == SIZE_BYTES
+
+
+@pytest.mark.parametrize("flock", ["flock", "no-flock"])
+def test_a_killed_owner_holds_nobody_up(
+    hub: FakeHub, tmp_path: Path, spawn: Spawn, flock: str
+) -> None:
+    hub.add_model("acme/toy", {NAME: WEIGHTS})
+    hub.add_fault(NAME, Fault(kind="stall", at_byte=BLOCK_BYTES))
+    first = spawn(flock)
+    wait_until(lambda: kept_bytes(tmp_path) == BLOCK_BYTES, "a block on disk")
+    second = spawn(flock)
+    assert "event Waiting" in _read_until_waiting(second, hub)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert brought(second) == WEIGHTS
+    assert hub.served("acme/toy", NAME) == SIZE_BYTES
 
 
 def test_a_disk_that_fills_up_is_told_and_gone_on_with(
