@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nimctl.cache.entry import CacheEntry
-from nimctl.cache.layout import Layout, disk_failures_in_words
+from nimctl.cache.layout import Layout
 from nimctl.cache.moving import read_moving, selection_of
 from nimctl.cache.stamps import hash_file, is_stamped, stamp_blob
 from nimctl.errors import DigestMismatchError
@@ -95,7 +95,7 @@ def write_bundle(
 
     Raises:
         DigestMismatchError: a file of the cache is damaged.
-        DiskFullError, FetchError: it cannot be read or written.
+        OSError: it cannot be read or written.
     """
     layout, entries = Layout(root=root), tuple(entries)
     documents, names = _Documents(), name_entries(entries)
@@ -106,19 +106,18 @@ def write_bundle(
     index = _render({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": described})
     files = {file.sha256: file for entry in entries for file in entry.files}
     written = [file for digest, file in files.items() if digest not in left_out]
-    with disk_failures_in_words(root):
-        output.put_bytes("oci-layout", _render({"imageLayoutVersion": "1.0.0"}))
-        output.put_bytes("index.json", index)
-        if sign is not None:
-            output.put_bytes("index.json.sig", sign(index))
-        output.put_bytes("SHA256SUMS", _list_sums(index, documents, files))
-        for name, data in documents.by_name.items():
-            output.put_bytes(name, data)
-        for file in written:
-            on_file(file.path)
-            _check(layout, file.sha256, file.size_bytes, file.path)
-            blob = layout.blob(file.sha256)
-            output.put_file(f"blobs/sha256/{file.sha256}", blob, file.size_bytes)
+    output.put_bytes("oci-layout", _render({"imageLayoutVersion": "1.0.0"}))
+    output.put_bytes("index.json", index)
+    if sign is not None:
+        output.put_bytes("index.json.sig", sign(index))
+    output.put_bytes("SHA256SUMS", _list_sums(index, documents, files))
+    for name, data in documents.by_name.items():
+        output.put_bytes(name, data)
+    for file in written:
+        on_file(file.path)
+        _check(layout, file.sha256, file.size_bytes, file.path)
+        blob = layout.blob(file.sha256)
+        output.put_file(f"blobs/sha256/{file.sha256}", blob, file.size_bytes)
     file_bytes = sum(file.size_bytes for file in written)
     all_bytes = sum(file.size_bytes for file in files.values())
     return BundleReport(names=names, file_bytes=file_bytes, left_out_bytes=all_bytes - file_bytes)

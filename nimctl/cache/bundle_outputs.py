@@ -3,14 +3,53 @@
 import os
 import shutil
 import tarfile
-from collections.abc import Callable
-from errno import EINVAL, ENOSYS
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from errno import (
+    EACCES,
+    EDQUOT,
+    EFBIG,
+    EINVAL,
+    EIO,
+    EISDIR,
+    ENOSPC,
+    ENOSYS,
+    ENOTDIR,
+    EPERM,
+    EROFS,
+)
 from pathlib import Path
+
+from nimctl.errors import DiskFullError, InputError
 
 _BLOCK_BYTES = tarfile.BLOCKSIZE
 _END_BYTES = 2 * tarfile.BLOCKSIZE
 _MOST_SENT_BYTES = 1024**3
 _PIECE_BYTES = 1024**2
+
+
+@contextmanager
+def output_failures_in_words(place: str) -> Iterator[None]:
+    """Turn a full or forbidden disk into an error a user can act on.
+
+    Raises:
+        DiskFullError, InputError: instead of the OSError of the body.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise InputError(f"{place} was closed before all was written") from None
+    except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT, EFBIG):
+            raise DiskFullError(
+                f"{error.filename or place} cannot be written: {error.strerror}",
+                hint="free some space there, or choose a larger disk",
+            ) from error
+        if error.errno in (EACCES, EPERM, EROFS, EIO, ENOTDIR, EISDIR):
+            raise InputError(
+                f"{error.filename or place} cannot be read or written: {error.strerror}"
+            ) from error
+        raise
 
 
 class FolderOutput:

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
-from nimctl.cache.bundle_outputs import share_file
+from nimctl.cache.bundle_outputs import output_failures_in_words, share_file
 from nimctl.cache.entry import CachedFile, CacheEntry
 from nimctl.cache.hub_names import find_published_digest, pointer_sha1
-from nimctl.cache.layout import Layout, disk_failures_in_words
+from nimctl.cache.layout import Layout
 from nimctl.cache.moving import read_moving, selection_of
 from nimctl.core.source import Digest
 from nimctl.errors import InputError
@@ -31,13 +31,13 @@ def write_hub_view(root: Path, entry: CacheEntry, folder: Path) -> Path:
         The folder that `snapshot_download` answers.
 
     Raises:
-        InputError: the entry came from somewhere else.
-        DiskFullError, FetchError: the folder cannot be written.
+        InputError: the entry came from somewhere else, or the folder cannot be written.
+        DiskFullError: its disk is full.
     """
     _require(entry, "hf", "a Hugging Face cache")
     layout, hub = Layout(root=root), folder / "hub"
     repository = hub / f"models--{entry.uri.location.replace('/', '--')}"
-    with disk_failures_in_words(folder):
+    with output_failures_in_words(str(folder)):
         digests = {file.path: find_published_digest(layout, file) for file in entry.files}
         snapshot = _write_snapshot(layout, entry, repository, digests)
         for revision in read_moving(root, entry):
@@ -56,15 +56,15 @@ def write_nim_view(root: Path, entry: CacheEntry, folder: Path) -> Path:
     sha256. What matters to it are the names in snapshots.
 
     Raises:
-        InputError: the entry came from somewhere else.
-        DiskFullError, FetchError: the folder cannot be written.
+        InputError: the entry came from somewhere else, or the folder cannot be written.
+        DiskFullError: its disk is full.
     """
     if entry.uri.scheme == "hf":
         return write_hub_view(root, entry, folder / "huggingface")
     _require(entry, "ngc", "a NIM cache")
     repository = folder / "ngc" / "hub" / f"models--{entry.uri.location.replace('/', '--')}"
     digests = {file.path: Digest(algorithm="sha256", hex=file.sha256) for file in entry.files}
-    with disk_failures_in_words(folder):
+    with output_failures_in_words(str(folder)):
         (repository / "refs").mkdir(parents=True, exist_ok=True)
         return _write_snapshot(Layout(root=root), entry, repository, digests)
 
@@ -74,10 +74,10 @@ def write_model_store(root: Path, entry: CacheEntry, folder: Path) -> Path:
     `create-model-store` does.
 
     Raises:
-        DiskFullError, FetchError: the folder cannot be written.
+        DiskFullError, InputError: the folder cannot be written.
     """
     layout = Layout(root=root)
-    with disk_failures_in_words(folder):
+    with output_failures_in_words(str(folder)):
         for file in entry.files:
             _share(layout.blob(file.sha256), folder / file.path)
     return folder
@@ -88,13 +88,14 @@ def write_s3_view(root: Path, entry: CacheEntry, folder: Path) -> Path:
     wants in a bucket: the whole address of each file, in one name.
 
     Raises:
-        InputError: the entry came from neither NGC nor Hugging Face.
-        DiskFullError, FetchError: the folder cannot be written.
+        InputError: the entry came from neither NGC nor Hugging Face, or the folder cannot be
+            written.
+        DiskFullError: its disk is full.
     """
     if entry.uri.scheme != "hf":
         _require(entry, "ngc", "a mirror for NIM")
     layout = Layout(root=root)
-    with disk_failures_in_words(folder):
+    with output_failures_in_words(str(folder)):
         for file in entry.files:
             key = f"{entry.uri.location}:{entry.revision}?file={file.path}"
             _share(layout.blob(file.sha256), folder / quote(key, safe=""))

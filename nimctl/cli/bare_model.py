@@ -34,7 +34,7 @@ from nimctl.errors import FetchError, InputError, NimctlError
 from nimctl.settings import Settings
 from nimctl.sources.peek import read_gguf_head, read_safetensors_head, read_text
 
-_SCHEMES = ("hf", "ngc", "file")
+_SCHEMES = ("hf", "ngc", "file", "oci")
 _FILES_AT_ONCE = 8
 _PLACES_LOOKED_INTO = 4
 _PATIENCE = RetryPolicy(attempts=3)
@@ -174,7 +174,7 @@ def _name_folder(uri: SourceUri) -> SourceUri:
 
 @contextmanager
 def _opened(uri: SourceUri, settings: Settings) -> Iterator[Source]:
-    if settings.offline and uri.scheme != "file":
+    if settings.offline and uri.scheme not in ("file", "oci"):
         yield CachedFiles(Cache(settings.cache_dir).entries())
         return
     with opened_source(uri, settings) as source:

@@ -11,6 +11,7 @@ from nimctl.sources.huggingface import HuggingFaceSource
 from nimctl.sources.local import LocalSource
 from nimctl.sources.modelscope import ModelScopeSource
 from nimctl.sources.ngc import NgcSource
+from nimctl.sources.oci import OciSource
 from nimctl.sources.pypi import PypiSource
 
 __all__ = ["SOURCES", "SourceAccess", "open_source"]
@@ -24,6 +25,7 @@ SOURCES: Mapping[str, Callable[[SourceAccess], Source]] = MappingProxyType(
         "https": HttpSource,
         "http": HttpSource,
         "file": LocalSource,
+        "oci": OciSource,
     }
 )
 
