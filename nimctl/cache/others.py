@@ -1,6 +1,6 @@
 """What another process that is waited for has brought so far, from the journals it writes."""
 
-from collections.abc import Mapping
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -8,11 +8,10 @@ from pathlib import Path
 
 from nimctl.cache.blocks import BLOCK_BYTES
 from nimctl.cache.layout import Layout
+from nimctl.cache.owners import Owner, parse_owner
 from nimctl.cache.part import count_kept_blocks
 from nimctl.cache.planning import plan_pinned
 from nimctl.cache.request import FetchRequest
-
-_LOCKS = Path("/proc/locks")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +19,7 @@ class OtherFetch:
     """Another process at work on the same files.
 
     Attributes:
-        pid: None where this machine does not tell who holds a lock.
+        pid: None where it is of another machine, or of another container.
         done_bytes: What it has brought of them.
         total_bytes: Their size; of files that nobody pinned, of those on their way only.
     """
@@ -38,17 +37,17 @@ def request_lock(layout: Layout, request: FetchRequest) -> Path:
 
 def look_at_other(layout: Layout, request: FetchRequest) -> OtherFetch | None:
     """How far the process is that brings `request` now; None where none is seen."""
-    holders = _read_holders()
-    pid = _holder(request_lock(layout, request), holders)
+    owner = _read_owner(request_lock(layout, request))
+    pid = owner.pid if owner is not None and owner.lives else None
     plan = plan_pinned(layout, request)
     if plan is not None:
         return OtherFetch(pid=pid, done_bytes=plan.kept_bytes, total_bytes=plan.total_bytes)
-    if pid is None:
+    if owner is None:
         return None
     done_bytes = total_bytes = 0
     for part in layout.partial.glob("*.part"):
         key = part.name.split(".")[0]
-        if _holder(layout.partial / f"{key}.lock", holders) != pid:
+        if _read_owner(layout.partial / f"{key}.lock") != owner:
             continue
         with suppress(FileNotFoundError):  # it became whole meanwhile
             size_bytes = part.stat().st_size
@@ -57,24 +56,11 @@ def look_at_other(layout: Layout, request: FetchRequest) -> OtherFetch | None:
     return OtherFetch(pid=pid, done_bytes=done_bytes, total_bytes=total_bytes)
 
 
-def _read_holders() -> Mapping[int, int]:
-    """Which process holds a lock on the file of an inode; a line of Linux is
-    `1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF`.
-    """
+def _read_owner(lock: Path) -> Owner | None:
+    """Whose name is in a lock; a link in its place is not followed."""
     try:
-        lines = _LOCKS.read_text().splitlines()
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return {}
-    holders = {}
-    for line in lines:
-        words = line.split()
-        if len(words) >= 6 and words[1] == "FLOCK" and int(words[4]) > 0:
-            holders[int(words[5].rpartition(":")[2])] = int(words[4])
-    return holders
-
-
-def _holder(lock: Path, holders: Mapping[int, int]) -> int | None:
-    try:
-        return holders.get(lock.lstat().st_ino)
-    except FileNotFoundError:
         return None
+    with os.fdopen(descriptor, errors="replace") as stream:
+        return parse_owner(stream.read(200).strip())

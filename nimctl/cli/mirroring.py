@@ -58,7 +58,7 @@ def open_mirror(
     Raises:
         InputError: nothing can be fetched from such an address.
     """
-    without_keys = replace(access, hf_token=None, ngc_key=_NO_KEY)
+    without_keys = replace(access, hf_token=None, ngc_key=None)
     origin = open_source(uri, access)
     if address.startswith(("https://", "http://")):
         endpoint = address.rstrip("/")
@@ -70,10 +70,6 @@ def open_mirror(
         raise InputError(f"the mirror {address} cannot be used: {error}") from error
     files = _FolderMirror(open_source(folder, without_keys), folder)
     return _Mirrored(origin, files, address, pinned, tell)
-
-
-_NO_KEY = "nvapi-none"
-"""Sent to a mirror in place of a key: its protocol wants one, and the user's own stays here."""
 
 
 class _Mirrored:

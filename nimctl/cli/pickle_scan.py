@@ -37,7 +37,8 @@ def scan_pickles(entry: CacheEntry, tell: Callable[[str], None]) -> None:
         if dangers:
             raise UnsafeFilesError(
                 f"{path} of {entry.uri} would call {', '.join(sorted(set(dangers)))} when it is "
-                "opened; it is not used"
+                "opened; it is not used",
+                hint=f"`nimctl cache rm {entry.uri}` removes it",
             )
         if found.scan_err:
             tell(f"{path} could not be read as a pickle to its end")

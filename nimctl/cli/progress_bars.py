@@ -129,7 +129,7 @@ class BarDisplay:
 
 
 class _NameColumn(ProgressColumn):
-    """What a bar is about; of a long path the end, which tells one shard from the next."""
+    """What a bar is about; of a long path what tells one shard from the next."""
 
     def __init__(self, width: int) -> None:
         super().__init__(table_column=Column(no_wrap=True))
@@ -138,6 +138,8 @@ class _NameColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         """The name."""
         name = task.description
+        if len(name) > self._width:
+            name = name.rpartition("/")[2].removesuffix(".safetensors")
         return Text(name if len(name) <= self._width else f"…{name[1 - self._width :]}")
 
 
