@@ -62,6 +62,7 @@ def make_artifact(
     weights: tuple[RemoteFile, ...],
     companions: tuple[RemoteFile, ...] = (),
     file: str | None = None,
+    scale_block: int | None = None,
     kv_precision: str | None = None,
     weight_bytes: int,
 ) -> Artifact:
@@ -86,6 +87,7 @@ def make_artifact(
         format=weight_format,
         include=tuple(escape(one.path) for one in files) if len(files) > 1 else (),
         files=tuple(_pin(weights)),
+        scale_block=scale_block,
         kv_precision=kv_precision,
         weight_bytes=weight_bytes,
         download_bytes=sum(one.size_bytes or 0 for one in files),

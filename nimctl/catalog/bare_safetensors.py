@@ -68,6 +68,7 @@ def read_checkpoint(
         weight_format="safetensors",
         weights=weights,
         companions=find_companions(listing),
+        scale_block=published.scale_block,
         kv_precision=published.kv_precision,
         weight_bytes=_count_loaded_bytes(summary, precision),
     )

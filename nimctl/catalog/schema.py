@@ -135,6 +135,7 @@ class ShapeEntry(Strict):
     active_parameters: PositiveInt | None = None
     hidden_size: PositiveInt
     feed_forward_size: PositiveInt | None = None
+    expert_size: PositiveInt | None = None
     attention_heads: PositiveInt
     vocab_size: PositiveInt
     max_context_length: PositiveInt
@@ -177,6 +178,7 @@ class ArtifactEntry(Strict):
     include: list[Text] = []
     files: list[FileEntry] = []
     gated: bool | None = None
+    scale_block: PositiveInt | None = None
     kv_precision: Precision | None = None
     weight_bytes: PositiveInt
     download_bytes: PositiveInt | None = None

@@ -95,6 +95,7 @@ def _make_shape(entry: ShapeEntry) -> Shape:
         active_parameters=entry.active_parameters,
         hidden_size=entry.hidden_size,
         feed_forward_size=entry.feed_forward_size,
+        expert_size=entry.expert_size,
         attention_heads=entry.attention_heads,
         vocab_size=entry.vocab_size,
         max_context_length=entry.max_context_length,
@@ -127,6 +128,7 @@ def _make_artifact(name: str, entry: ArtifactEntry, *, model_gated: bool) -> Art
             for file in entry.files
         ),
         gated=model_gated if entry.gated is None else entry.gated,
+        scale_block=entry.scale_block,
         kv_precision=entry.kv_precision,
         weight_bytes=entry.weight_bytes,
         download_bytes=entry.download_bytes or sum(file.size_bytes for file in entry.files),

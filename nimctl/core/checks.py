@@ -186,6 +186,26 @@ def check_parallelism(case: Case) -> Iterator[Finding]:
             yield _incompatible(
                 "parallelism", f"{heads} key/value heads do not divide over {width}"
             )
+    yield from _check_scale_blocks(case)
+
+
+def _check_scale_blocks(case: Case) -> Iterator[Finding]:
+    """Each GPU's share of a layer must be whole blocks of weights with one scale.
+
+    vLLM refuses others (`validate_fp8_block_shape`: "not divisible by weight quantization
+    block_n"); its recipes therefore run MiniMax M2 and Qwen3 235B in fp8 on 4 GPUs, not on 8.
+    """
+    width, shape = case.profile.tensor_parallel, case.manifest.shape
+    block = case.profile.artifact.scale_block
+    if width == 1 or block is None:
+        return
+    for what, size in (("layers", shape.feed_forward_size), ("experts", shape.expert_size)):
+        if size and size % (width * block):
+            yield _incompatible(
+                "parallelism",
+                f"its {what} of {format_count(size)} do not divide over {width} GPUs in blocks of "
+                f"{block}, which share one scale",
+            )
 
 
 def check_context(case: Case) -> Iterator[Finding]:

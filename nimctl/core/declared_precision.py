@@ -76,6 +76,15 @@ def read_kv_precision(config: Config, quantization: Config | None = None) -> str
     return None
 
 
+def read_scale_block(config: Config) -> int | None:
+    """The edge of the square blocks of weights that share one scale; None where there are none."""
+    match _read_declaration(config).get("weight_block_size"):
+        case [int() as rows, int() as columns] if rows == columns > 0:
+            return rows
+        case _:
+            return None
+
+
 def _read_declaration(config: Config) -> Config:
     return _read_section(config, "quantization_config") or _read_section(
         config, "compression_config"

@@ -83,6 +83,7 @@ class Shape:
         active_parameters: Weights that one token passes through; None where it is all of them.
         hidden_size: Width of the residual stream.
         feed_forward_size: Width of the widest feed-forward layer; None where it is not known.
+        expert_size: Width of one routed expert, where that is another.
         attention_heads: Query heads, which tensor parallelism must divide.
         vocab_size: Rows of the embedding.
         max_context_length: Tokens the model was published for.
@@ -94,6 +95,7 @@ class Shape:
     active_parameters: int | None = None
     hidden_size: int
     feed_forward_size: int | None = None
+    expert_size: int | None = None
     attention_heads: int
     vocab_size: int
     max_context_length: int
@@ -137,6 +139,8 @@ class Artifact:
         include: Patterns of the paths to bring; empty brings what is pinned, or all.
         files: Files fixed by digest.
         gated: Whether its publisher wants a login and an accepted licence.
+        scale_block: Edge of the blocks of weights that share one scale; None where they are no
+            blocks.
         kv_precision: What its publisher declares for keys and values, e.g. `fp8`, which engines
             follow unless told otherwise; None leaves them as the engine keeps them.
         weight_bytes: Bytes of all tensors, as they lie in memory.
@@ -152,6 +156,7 @@ class Artifact:
     include: tuple[str, ...] = ()
     files: tuple[PinnedFile, ...] = ()
     gated: bool = False
+    scale_block: int | None = None
     kv_precision: str | None = None
     weight_bytes: int
     download_bytes: int

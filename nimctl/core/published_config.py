@@ -17,7 +17,12 @@ from nimctl.core.config_numbers import (
     read_optional_int,
     shorten,
 )
-from nimctl.core.declared_precision import read_kv_precision, read_method, read_precision
+from nimctl.core.declared_precision import (
+    read_kv_precision,
+    read_method,
+    read_precision,
+    read_scale_block,
+)
 from nimctl.core.manifest import CacheLayers, KvLayers, Shape
 
 __all__ = [
@@ -157,6 +162,7 @@ class PublishedConfig:
         dtype: Declared type of what is not quantized, e.g. `bfloat16`.
         quantization_method: As declared, e.g. `modelopt`, `compressed-tensors`, `awq`.
         precision: nimctl's name of the weights' precision; None where the method is not known.
+        scale_block: Edge of the blocks of weights that share one scale, as DeepSeek publishes them.
         kv_precision: Precision of keys and values the checkpoint was calibrated for, e.g. `fp8`.
     """
 
@@ -166,6 +172,7 @@ class PublishedConfig:
     dtype: str | None
     quantization_method: str | None
     precision: str | None
+    scale_block: int | None
     kv_precision: str | None
 
 
@@ -193,6 +200,7 @@ def read_shape(config: Config, *, parameters: int) -> Shape:
         active_parameters=_count_active_parameters(text, parameters),
         hidden_size=read_int(text, "hidden_size"),
         feed_forward_size=_read_feed_forward_size(text),
+        expert_size=read_optional_int(text, "moe_intermediate_size"),
         attention_heads=read_int(text, "num_attention_heads"),
         vocab_size=read_int(text, "vocab_size"),
         max_context_length=context_length,
@@ -218,6 +226,7 @@ def read_published_config(
         dtype=dtype if isinstance(dtype, str) else None,
         quantization_method=read_method(text, quantization),
         precision=read_precision(text, quantization),
+        scale_block=read_scale_block(text),
         kv_precision=read_kv_precision(text, quantization),
     )
 

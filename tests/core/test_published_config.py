@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nimctl.catalog import Catalog, load_catalog
+from nimctl.core.declared_precision import read_scale_block
 from nimctl.core.manifest import LatentLayers, StateLayers
 from nimctl.core.memory import Load, Split, count_kv_bytes, count_kv_bytes_per_token
 from nimctl.core.published_config import (
@@ -500,3 +501,17 @@ def test_a_spoilt_config_is_read_or_refused(name, changes, drop):
     except (ConfigError, UnknownArchitectureError):
         return
     assert count_kv_bytes(published.shape, LOAD, ALONE) > 0
+
+
+@pytest.mark.parametrize(
+    ("declared", "edge"),
+    [
+        ({"weight_block_size": [128, 128]}, 128),
+        ({"weight_block_size": [1, 128]}, None),
+        ({"weight_block_size": None}, None),
+        ({}, None),
+    ],
+)
+def test_the_blocks_that_share_a_scale_are_read(declared, edge):
+    config = {"quantization_config": {"quant_method": "fp8", **declared}}
+    assert read_scale_block(config) == edge

@@ -9,6 +9,7 @@ from core_cases import (
     ALL_ENGINES,
     BF16,
     PROFILES,
+    SHAPE,
     make_gpu,
     make_hardware,
     make_manifest,
@@ -17,6 +18,7 @@ from core_cases import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nimctl.catalog import load_catalog
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import GpuProcess, MigSlice
 from nimctl.core.selection import require_choice, select
@@ -26,6 +28,7 @@ from nimctl.core.verdict import Fit, decided_by
 from nimctl.core.wish import Wish, format_change
 from nimctl.engines import TRAITS
 from nimctl.errors import InputError, NothingFitsError
+from nimctl.probe import find_preset
 
 MANIFEST = make_manifest(PROFILES)
 
@@ -366,3 +369,29 @@ def test_on_a_cpu_the_engine_made_for_it_is_preferred_and_the_other_may_be_asked
     laptop = make_hardware(ram_gib=256)
     assert name_choice(laptop, installed=on_cpu).startswith("llama.cpp")
     assert name_choice(laptop, Wish(engine="vllm"), installed=on_cpu).startswith("vllm")
+
+
+class TestScaleBlocks:
+    """Weights in blocks with one scale each can only be cut between blocks."""
+
+    @pytest.mark.parametrize(
+        ("expert_size", "width", "fits"), [(1536, 4, True), (1536, 8, False), (2048, 8, True)]
+    )
+    def test_each_gpu_gets_whole_blocks(self, expert_size, width, fits):
+        shape = replace(SHAPE, expert_size=expert_size)
+        profile = make_profile(
+            engine="vllm",
+            precision="fp8",
+            artifact=replace(BF16, scale_block=128),
+            tensor_parallel=width,
+        )
+        gpus = make_hardware(*(make_gpu(index) for index in range(8)))
+        (verdict,) = judge(gpus, manifest=make_manifest([profile], shape=shape)).verdicts
+        assert (verdict.fit is Fit.RUNNABLE) is fits
+        assert [finding.check for finding in verdict.findings] == ([] if fits else ["parallelism"])
+
+    def test_the_catalogue_knows_which_width_is_refused(self):
+        verdicts = judge(find_preset("h200x8"), manifest=load_catalog().find("minimax-m2.5"))
+        fits = {v.profile.description: v.fit for v in verdicts.verdicts}
+        assert fits["vllm-fp8-tp4-pp1"] is Fit.RUNNABLE
+        assert fits["vllm-fp8-tp8-pp1"] is Fit.INCOMPATIBLE
