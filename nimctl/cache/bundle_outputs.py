@@ -12,6 +12,7 @@ from errno import (
     EINVAL,
     EIO,
     EISDIR,
+    ENOENT,
     ENOSPC,
     ENOSYS,
     ENOTDIR,
@@ -45,7 +46,7 @@ def output_failures_in_words(place: str) -> Iterator[None]:
                 f"{error.filename or place} cannot be written: {error.strerror}",
                 hint="free some space there, or choose a larger disk",
             ) from error
-        if error.errno in (EACCES, EPERM, EROFS, EIO, ENOTDIR, EISDIR):
+        if error.errno in (EACCES, EPERM, EROFS, EIO, ENOENT, ENOTDIR, EISDIR):
             raise InputError(
                 f"{error.filename or place} cannot be read or written: {error.strerror}"
             ) from error

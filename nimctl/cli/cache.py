@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nimctl.cli import options
+from nimctl.cli import cache_transfer, options
 
 cache = typer.Typer(
     help="What the cache holds: listed, verified, removed, moved.", no_args_is_help=True
@@ -149,3 +149,17 @@ def unpin_models(
 
     settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
     cache_actions.pin_models(models, settings, pinned=False)
+
+
+cache.command("import", short_help="Take models over from other tools, or out of a bundle.")(
+    cache_transfer.import_into_cache
+)
+cache.command("export", short_help="Write models to a bundle for a machine without a network.")(
+    cache_transfer.export_from_cache
+)
+cache.command("view", short_help="Show models to other tools as their own cache.")(
+    cache_transfer.view_cache
+)
+cache.command("serve", short_help="A read-only mirror for other machines.")(
+    cache_transfer.serve_cache
+)

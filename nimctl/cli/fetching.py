@@ -91,12 +91,26 @@ def fetch_request(request: FetchRequest, settings: Settings) -> CacheEntry:
             guarded = GuardedSource(
                 source,
                 connections=settings.connections,
-                rate_limit=RateLimit(settings.limit_rate) if settings.limit_rate else None,
+                rate_limit=_limit(request, settings, tell),
                 look_at=check.look_at,
             )
-            entry = cache.fetch(request, guarded, on_progress, offline=settings.offline)
+            asks_nobody = request.uri.scheme in ("file", "oci")
+            offline = settings.offline and not asks_nobody
+            entry = cache.fetch(request, guarded, on_progress, offline=offline)
         scan_pickles(entry, tell)
     return entry
+
+
+def _limit(
+    request: FetchRequest, settings: Settings, tell: Callable[[str], None]
+) -> RateLimit | None:
+    """The rate that was asked for, where nimctl itself brings the bytes."""
+    if settings.limit_rate is None:
+        return None
+    if request.uri.scheme == "pypi":
+        tell("the package is fetched by pip, which knows no limit of its rate")
+        return None
+    return RateLimit(settings.limit_rate)
 
 
 @contextlib.contextmanager
