@@ -30,7 +30,7 @@ class Ramp:
             if rate_bytes_s < rate_before * WORTH_IT:
                 self.limit = limit
                 self._quiet_until_s = now_s + TRY_AGAIN_S
-        elif self.limit < self._most and now_s >= self._quiet_until_s:
+        if self.limit < self._most and now_s >= self._quiet_until_s:
             self._before = (self.limit, rate_bytes_s)
             self.limit = min(self.limit * 2, self._most)
 
