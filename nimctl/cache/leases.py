@@ -71,11 +71,13 @@ def hold_lease(
         yield
         return
     ended = Event()
-    Thread(target=_beat, args=(descriptor, ended), daemon=True).start()
+    beat = Thread(target=_beat, args=(descriptor, ended), daemon=True)
+    beat.start()
     try:
         yield
     finally:
         ended.set()
+        beat.join()
         path.unlink(missing_ok=True)
         os.close(descriptor)
 
@@ -100,13 +102,9 @@ def _write_locked(layout: Layout, path: Path, lease: Lease) -> int:
 
 
 def _beat(descriptor: int, ended: Event) -> None:
-    copy = os.dup(descriptor)
-    try:
-        while not ended.wait(BEAT_S):
-            with suppress(OSError):
-                os.utime(copy)
-    finally:
-        os.close(copy)
+    while not ended.wait(BEAT_S):
+        with suppress(OSError):
+            os.utime(descriptor)
 
 
 def read_leases(layout: Layout) -> tuple[Lease, ...]:

@@ -130,11 +130,18 @@ def remove_entries(layout: Layout, keys: Collection[str]) -> Removal:
 def _take_record(layout: Layout, record: Record, workspaces: Mapping[Path, set[str]]) -> bool:
     """Make an entry unfindable, unless somebody has just opened it."""
     path = record_path(layout, record.key)
-    taken = discard(layout, path)
-    if taken is not None and record.key in find_users(layout, workspaces):
-        taken.rename(path)
+    if not layout.holds(path):
         return False
-    return taken is not None
+    hidden = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        path.rename(hidden)
+    except FileNotFoundError:  # another process was quicker
+        return False
+    if record.key in find_users(layout, workspaces):
+        hidden.rename(path)
+        return False
+    hidden.unlink()
+    return True
 
 
 def find_users(
@@ -178,6 +185,7 @@ def _list_refs(layout: Layout, record: Record) -> tuple[Path, ...]:
         ref
         for ref in walk_files(place)
         if ref.parent == place
+        and not ref.name.startswith(".")  # one that is just being written
         and ref.name.partition("+")[1:] == (plus, selection)
         and (read_text(ref) or "").strip() == record.entry.revision
     )
@@ -225,8 +233,15 @@ def empty_trash(layout: Layout) -> None:
                 layout.make_folder(layout.blob(blob[1]).parent)
                 path.rename(layout.blob(blob[1]))
         elif path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            _delete_folder(path)
         else:
             path.unlink(missing_ok=True)
             if blob is not None and look_at(layout.blob(blob[1])) is None:
                 layout.stamp(blob[1]).unlink(missing_ok=True)
+
+
+def _delete_folder(path: Path) -> None:
+    """Delete a folder that another process may be deleting as well."""
+    while os.path.lexists(path):
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)

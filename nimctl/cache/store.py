@@ -1,7 +1,7 @@
 """The cache: finds what is whole, brings what is missing, tells what it holds."""
 
-from collections.abc import Collection, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nimctl.cache.auditing import Fault, Verification, request_again, verify
@@ -105,7 +105,7 @@ class Cache:
                 return found
             self._set_aside(found, damaged)
             if offline:
-                raise _damaged(found, damaged, "offline they cannot be fetched again")
+                raise _damaged(found, damaged, "nothing can be fetched offline")
         with disk_failures_in_words(self.root):
             self._layout.create()
             delete_older(self._layout, LEFTOVERS_KEPT_S)
@@ -158,9 +158,11 @@ class Cache:
 
     def _set_aside(self, entry: CacheEntry, damaged: tuple[CachedFile, ...]) -> None:
         try:
-            set_aside(self._layout, (file.sha256 for file in damaged))
+            set_aside(self._layout, entry, damaged)
         except OSError as error:
-            raise _damaged(entry, damaged, f"they cannot be replaced: {error.strerror}") from error
+            raise _damaged(
+                entry, damaged, f"the cache cannot be written: {error.strerror}"
+            ) from error
 
     def plan_fetch(
         self, request: FetchRequest, source: Source, *, offline: bool = False
@@ -210,24 +212,30 @@ class Cache:
         with disk_failures_in_words(self.root):
             return list_parts(self._layout)
 
-    def lease(
-        self, path: Path, files: Iterable[CachedFile], what: str
-    ) -> AbstractContextManager[None]:
+    @contextmanager
+    def lease(self, path: Path, files: Iterable[CachedFile], what: str) -> Iterator[None]:
         """Keep the folder of an entry or a workspace from being removed while a `with` lasts.
 
         Args:
-            path: The folder.
+            path: The folder; one outside the cache needs no lease.
             files: What is in it.
             what: What this process does with it, for people.
+
+        Raises:
+            FetchError: it was removed just before.
         """
         if not path.is_relative_to(self.root):
-            return nullcontext()
-        return hold_lease(
-            self._layout,
-            what,
-            folders=(str(path.relative_to(self.root)),),
-            blobs=tuple(file.sha256 for file in files),
-        )
+            yield
+            return
+        folder, held = str(path.relative_to(self.root)), tuple(files)
+        blobs = tuple(file.sha256 for file in held)
+        with hold_lease(self._layout, what, folders=(folder,), blobs=blobs):
+            if not all((path / file.path).exists() for file in held):
+                raise FetchError(
+                    f"{path} was removed from the cache meanwhile",
+                    hint="run the same command again",
+                )
+            yield
 
     def pin(self, key: str) -> None:
         """Keep an entry from being removed until it is unpinned.
@@ -318,7 +326,7 @@ class Cache:
             raise ValueError("a blob without an entry has no source")
         lost = [one.file for one in faults if one.condition in LOST]
         with disk_failures_in_words(self.root):
-            set_aside(self._layout, {file.sha256 for file in lost})
+            set_aside(self._layout, record.entry, lost)
             helper = None
             if lost:
                 request = request_again(record.entry, lost)

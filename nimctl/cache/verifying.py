@@ -199,17 +199,19 @@ def take_back(layout: Layout, entry: CacheEntry) -> None:
                 os.link(name, blob, follow_symlinks=False)
 
 
-def set_aside(layout: Layout, sha256s: Iterable[str]) -> None:
-    """Move blobs that must not be used out of the way; their names are put right with the next
-    fetch.
+def set_aside(layout: Layout, entry: CacheEntry, damaged: Iterable[CachedFile]) -> None:
+    """Move blobs that must not be used out of the way, and take their names in an entry away.
 
     Raises:
+        FetchError: a folder of the cache is something else.
         OSError: the cache may not be written.
     """
-    for sha256 in sha256s:
-        blob = layout.blob(sha256)
-        if not layout.holds(blob):
-            continue
-        layout.stamp(sha256).unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            blob.rename(layout.quarantine / f"sha256-{sha256}.{secrets.token_hex(4)}")
+    layout.make_folder(layout.quarantine)
+    for file in damaged:
+        name, blob = entry.path / file.path, layout.blob(file.sha256)
+        if leads_to(name, blob) and layout.holds(name):
+            name.unlink(missing_ok=True)
+        if layout.holds(blob):
+            layout.stamp(file.sha256).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                blob.rename(layout.quarantine / f"sha256-{file.sha256}.{secrets.token_hex(4)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nimctl import __version__
-from nimctl.cache import CacheEntry
+from nimctl.cache import Cache, CacheEntry
 from nimctl.cli.access_log import make_access_log
 from nimctl.cli.choosing import (
     Choice,
@@ -84,7 +84,7 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
     _warn_if_open(settings, keys)
     print_note(_describe_choice(choice))
     entry = fetch_artifact(choice.verdict.profile.artifact, settings)
-    with _state_dir(settings) as state_dir:
+    with _lease(entry, choice), _state_dir(settings) as state_dir:
         request = ServeRequest(
             launch=launch_of(choice, entry.path, state_dir, engine_args),
             model=_describe_model(choice, entry),
@@ -156,6 +156,12 @@ def _describe_choice(choice: Choice) -> str:
         f"needs {format_bytes(plan.budget.needed)} of {format_bytes(plan.free_bytes)} free; "
         f"{explain_choice(choice.selection)}"
     )
+
+
+def _lease(entry: CacheEntry, choice: Choice) -> contextlib.AbstractContextManager[None]:
+    """Keep the files from being removed from the cache while they are served."""
+    what = f"nimctl serve {choice.manifest.model}"
+    return Cache(choice.settings.cache_dir).lease(entry.path, entry.files, what)
 
 
 @contextlib.contextmanager

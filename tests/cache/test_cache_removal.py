@@ -1,0 +1,339 @@
+"""What is removed is really gone, what others need stays, and nobody loses what is in use."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from cache_stock import HOURS_S, QUICK, SHARED, WEIGHTS, Stock, make_older, read_files, sha256_of
+from fake_hub import FakeHub
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nimctl.cache import Cache, CachedFile, PruneRequest
+from nimctl.cache.layout import Layout
+from nimctl.cache.leases import read_leases
+from nimctl.errors import FetchError
+
+TOY = {"model.safetensors": WEIGHTS, "tokenizer.json": SHARED}
+OTHER = {"other.safetensors": WEIGHTS[::-1], "tokenizer.json": SHARED}
+
+
+@pytest.fixture
+def stock(hub: FakeHub, tmp_path: Path) -> Stock:
+    stock = Stock(hub=hub, cache=Cache(tmp_path / "cache", patience=QUICK))
+    stock.add("acme/toy", TOY)
+    stock.add("acme/other", OTHER)
+    return stock
+
+
+def list_files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
+
+
+def test_a_model_is_removed_with_all_that_only_it_held(stock: Stock) -> None:
+    root, other = stock.cache.root, stock.fetch("acme/other")
+    removal = stock.cache.remove({stock.key("acme/toy")})
+    assert removal.blobs == (sha256_of(WEIGHTS),)
+    assert removal.freed_bytes == removal.blob_bytes == len(WEIGHTS)
+    assert read_files(other) == OTHER
+    assert stock.cache.entries() == (other,)
+    left = list_files(root)
+    assert not any("toy" in name or sha256_of(WEIGHTS) in name for name in left)
+    assert not any(name.startswith(("trash/", "quarantine/", "leases/")) for name in left)
+    stock.cache.remove({stock.key("acme/other")})
+    assert {name.partition("/")[0] for name in list_files(root)} == {"VERSION", "CACHEDIR.TAG"}
+    assert read_files(stock.fetch("acme/toy")) == TOY
+
+
+def test_a_plan_tells_what_a_removal_frees(stock: Stock) -> None:
+    keys = {stock.key("acme/toy")}
+    plan = stock.cache.plan_removal(keys)
+    assert list_files(stock.cache.root) >= {f"models/{key}.json" for key in keys}
+    assert stock.cache.remove(keys) == plan
+
+
+def test_files_that_are_linked_from_elsewhere_are_not_freed(stock: Stock, tmp_path: Path) -> None:
+    (tmp_path / "view").hardlink_to(stock.blob(WEIGHTS))
+    removal = stock.cache.remove({stock.key("acme/toy")})
+    assert (removal.blob_bytes, removal.freed_bytes) == (len(WEIGHTS), 0)
+    assert (tmp_path / "view").read_bytes() == WEIGHTS
+
+
+def test_a_workspace_goes_with_what_it_leads_to(stock: Stock) -> None:
+    root = stock.cache.root
+    for name in ("acme/toy", "acme/other"):
+        link = root / "workspaces" / name.replace("/", "") / "deep" / "tokenizer.json"
+        link.parent.mkdir(parents=True)
+        link.symlink_to(os.path.relpath(stock.fetch(name).path / "tokenizer.json", link.parent))
+    assert stock.cache.usage().workspace_bytes > 0
+    stock.cache.remove({stock.key("acme/toy")})
+    assert [path.name for path in (root / "workspaces").iterdir()] == ["acmeother"]
+
+
+def test_what_is_served_stays(stock: Stock) -> None:
+    entry = stock.fetch("acme/toy")
+    request = PruneRequest(max_bytes=0, unused_s=0.0)
+    with stock.cache.lease(entry.path, entry.files, "nimctl serve acme/toy"):
+        (held,) = (one for one in stock.cache.list_held() if one.users)
+        assert held.entry == entry
+        assert str(held.users[0]).startswith(f"nimctl serve acme/toy (process {os.getpid()} on ")
+        assert stock.cache.remove({stock.key("acme/toy")}).records == ()
+        pruning = stock.cache.prune(request)
+        assert [record.entry.uri.location for record in pruning.removal.records] == ["acme/other"]
+        assert read_files(entry) == TOY
+    assert len(stock.cache.prune(request).removal.records) == 1
+    assert stock.cache.entries() == ()
+
+
+def test_a_workspace_that_is_served_keeps_its_entries(stock: Stock) -> None:
+    entry = stock.fetch("acme/toy")
+    folder = stock.cache.root / "workspaces" / "one"
+    folder.mkdir(parents=True)
+    (folder / "w").symlink_to(os.path.relpath(entry.path / "model.safetensors", folder))
+    file = CachedFile(path="w", size_bytes=len(WEIGHTS), sha256=sha256_of(WEIGHTS))
+    with stock.cache.lease(folder, [file], "a test"):
+        assert stock.cache.remove({stock.key("acme/toy")}).records == ()
+    assert len(stock.cache.remove({stock.key("acme/toy")}).records) == 1
+
+
+def test_what_was_removed_just_before_cannot_be_leased(stock: Stock) -> None:
+    entry = stock.fetch("acme/toy")
+    stock.cache.remove({stock.key("acme/toy")})
+    with (
+        pytest.raises(FetchError, match="was removed"),
+        stock.cache.lease(entry.path, entry.files, "a test"),
+    ):
+        pass
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from nimctl.cache import Cache
+cache = Cache(Path(sys.argv[1]))
+entry = next(one for one in cache.entries() if one.uri.location == "acme/toy")
+if "no-flock" in sys.argv:
+    import fcntl
+    fcntl.flock = lambda descriptor, operation: None
+with cache.lease(entry.path, entry.files, "a server"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("option", ["flock", "no-flock"])
+def test_the_lease_of_a_killed_process_is_ignored(stock: Stock, option: str) -> None:
+    command = [sys.executable, "-c", HOLDER, str(stock.cache.root), option]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            assert len(read_leases(Layout(root=stock.cache.root))) == 1
+            assert stock.cache.remove({stock.key("acme/toy")}).records == ()
+        finally:
+            holder.kill()
+    assert read_leases(Layout(root=stock.cache.root)) == ()
+    assert len(stock.cache.remove({stock.key("acme/toy")}).records) == 1
+    stock.cache.prune(PruneRequest())
+    assert not any((stock.cache.root / "leases").iterdir())
+
+
+def test_the_one_used_longest_ago_goes_first_and_pins_hold(stock: Stock) -> None:
+    third = stock.add("acme/third", {"third.safetensors": WEIGHTS[1:]})
+    records = stock.cache.root / "models"
+    for days, name in ((9, "acme/toy"), (5, "acme/other")):
+        make_older(records / f"{stock.key(name)}.json", days * 24 * HOURS_S)
+    stock.cache.pin(stock.key("acme/toy"))
+    total_bytes = stock.cache.usage().blob_bytes
+    pruning = stock.cache.prune(PruneRequest(max_bytes=total_bytes - 1))
+    assert [record.entry.uri.location for record in pruning.removal.records] == ["acme/other"]
+    assert pruning.kept_bytes == stock.cache.usage().blob_bytes == total_bytes - len(WEIGHTS)
+    assert read_files(stock.fetch("acme/toy")) == TOY
+    assert third in stock.cache.entries()
+    stock.cache.unpin(stock.key("acme/toy"))
+    assert stock.cache.prune(PruneRequest(unused_s=24 * HOURS_S)).removal.records == ()
+    make_older(records / f"{stock.key('acme/toy')}.json", 9 * 24 * HOURS_S)
+    assert len(stock.cache.prune(PruneRequest(unused_s=24 * HOURS_S)).removal.records) == 1
+    assert stock.cache.entries() == (third,)
+
+
+def test_a_hit_is_noted_once_a_day(stock: Stock) -> None:
+    record = stock.cache.root / "models" / f"{stock.key('acme/toy')}.json"
+    make_older(record, 3 * 24 * HOURS_S)
+    stock.fetch("acme/toy")
+    (held,) = (one for one in stock.cache.list_held() if one.entry.uri.location == "acme/toy")
+    assert time.time() - held.used_at_s < HOURS_S
+
+
+def test_leftovers_go_and_what_may_be_of_use_stays(stock: Stock) -> None:
+    root = stock.cache.root
+    orphan, young = WEIGHTS[:999], WEIGHTS[:998]
+    for content in (orphan, young):
+        stock.blob(content).parent.mkdir(exist_ok=True)
+        stock.blob(content).write_bytes(content)
+    make_older(stock.blob(orphan), 2 * HOURS_S)
+    (root / "quarantine" / "sha256-ff.1").write_bytes(b"wrong")
+    make_older(root / "quarantine" / "sha256-ff.1", 25 * HOURS_S)
+    (root / "partial" / "sha256-ff.00000000-00000000.part").write_bytes(b"half")
+    (root / "trash").mkdir()
+    (root / "trash" / "0123456789abcdef.gone").write_bytes(b"gone")
+    stray = root / "snapshots" / "hf" / "gone" / "1" / "model.gguf"
+    stray.parent.mkdir(parents=True)
+    stray.hardlink_to(stock.blob(orphan))
+    make_older(stray.parent, 2 * HOURS_S)
+    before = list_files(root)
+    plan = stock.cache.plan_pruning(PruneRequest())
+    assert list_files(root) == before
+    pruning = stock.cache.prune(PruneRequest())
+    assert (pruning.orphans, pruning.freed_bytes) == (plan.orphans, plan.freed_bytes)
+    assert pruning.orphans == (sha256_of(orphan),)
+    assert pruning.freed_bytes == len(orphan) + len(b"wrong")
+    left = list_files(root)
+    assert before - left == {
+        str(stock.blob(orphan).relative_to(root)),
+        "quarantine/sha256-ff.1",
+        "trash/0123456789abcdef.gone",
+        str(stray.relative_to(root)),
+    }
+    stock.cache.prune(PruneRequest(partials=True))
+    assert "partial/sha256-ff.00000000-00000000.part" in left
+    make_older(root / "partial" / "sha256-ff.00000000-00000000.part", HOURS_S)
+    stock.cache.prune(PruneRequest(partials=True))
+    assert not any(name.startswith("partial/") for name in list_files(root))
+
+
+def test_what_a_record_of_another_nimctl_needs_stays(stock: Stock) -> None:
+    foreign = stock.cache.root / "models" / "hf" / "new.json"
+    foreign.write_text(f'{{"schema": "nimctl-cache-entry/9", "sha256:{sha256_of(WEIGHTS)}": 1}}')
+    assert stock.cache.remove({stock.key("acme/toy")}).blobs == ()
+    assert stock.blob(WEIGHTS).exists()
+
+
+def test_a_blob_in_the_trash_that_is_needed_comes_back(stock: Stock) -> None:
+    trash = stock.cache.root / "trash"
+    trash.mkdir()
+    stock.blob(SHARED).rename(trash / f"0123456789abcdef.blob.{sha256_of(SHARED)}")
+    stock.cache.prune(PruneRequest())
+    assert stock.blob(SHARED).read_bytes() == SHARED
+    assert list(trash.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["snapshots/hf/acme", "models/hf/acme", "blobs/sha256", "trash"])
+def test_nothing_behind_a_planted_link_is_touched(stock: Stock, tmp_path: Path, place: str) -> None:
+    root, elsewhere = stock.cache.root, tmp_path / "elsewhere"
+    keys = {stock.key("acme/toy"), stock.key("acme/other")}
+    (root / "trash").mkdir(exist_ok=True)
+    (root / "trash" / "old").write_bytes(b"old")
+    (root / place).rename(elsewhere)
+    (root / place).symlink_to(elsewhere)
+    before = {path: path.lstat().st_ctime_ns for path in elsewhere.rglob("*")}
+    with suppress(FetchError):
+        stock.cache.remove(keys)
+    with suppress(FetchError):
+        stock.cache.prune(PruneRequest(max_bytes=0, unused_s=0.0, partials=True))
+    stock.cache.verify(deep=True)
+    after = {path: path.lstat().st_ctime_ns for path in elsewhere.rglob("*")}
+    assert after.keys() == before.keys()
+
+
+MODELS = {f"acme/m{i}": {"a.gguf": WEIGHTS[i : i + 5000], "shared": SHARED} for i in range(3)}
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["fetch", "remove", "prune", "edit", "lose blob", "lose name", "orphan"]),
+        st.sampled_from(sorted(MODELS)),
+    ),
+    max_size=10,
+)
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=STEPS)
+def test_any_order_of_steps_keeps_what_is_needed(
+    hub: FakeHub, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str]]
+) -> None:
+    root = tmp_path_factory.mktemp("any") / "cache"
+    stock = Stock(hub=hub, cache=Cache(root, patience=QUICK))
+    for name, files in MODELS.items():
+        hub.add_model(name, files)
+    for step, name in steps:
+        blob = stock.blob(MODELS[name]["a.gguf"])
+        path = root / "snapshots" / stock.key(name) / "a.gguf"
+        match step:
+            case "fetch":
+                assert read_files(stock.fetch(name)) == MODELS[name]
+            case "remove":
+                stock.cache.remove({stock.key(name)})
+            case "prune":
+                stock.cache.prune(PruneRequest(max_bytes=60_000))
+            case "edit" if blob.exists():
+                blob.chmod(0o600)
+                blob.write_bytes(bytes(5000))
+            case "lose blob":
+                blob.unlink(missing_ok=True)
+            case "lose name":
+                path.unlink(missing_ok=True)
+            case "orphan" if blob.exists():
+                make_older(blob, 5 * HOURS_S)
+    for name, files in MODELS.items():
+        assert read_files(stock.fetch(name)) == files
+    assert stock.cache.verify(deep=True).faults == ()
+    for name in MODELS:
+        stock.cache.remove({stock.key(name)})
+    assert stock.cache.usage().blob_bytes == 0
+
+
+def remove_again_and_again(root: str, keys: list[str], removed: object, stop: object) -> None:
+    cache = Cache(Path(root))
+    while not stop.is_set():
+        gone = len(cache.remove(set(keys)).records)
+        with removed.get_lock():
+            removed.value += gone
+        cache.prune(PruneRequest(max_bytes=0, unused_s=0.0, partials=False))
+
+
+def test_removing_and_fetching_at_once_ends_in_whole_files(hub: FakeHub, tmp_path: Path) -> None:
+    """Two processes remove what two threads fetch: nobody ever gets a wrong or a half model."""
+    stock = Stock(hub=hub, cache=Cache(tmp_path / "cache", patience=QUICK))
+    for name, files in MODELS.items():
+        hub.add_model(name, files)
+    keys = [stock.key(name) for name in MODELS]
+    context = multiprocessing.get_context("spawn")
+    stop, removed = context.Event(), context.Value("i", 0)
+    arguments = (str(stock.cache.root), keys, removed, stop)
+    removers = [context.Process(target=remove_again_and_again, args=arguments) for _ in range(2)]
+    wrong: list[object] = []
+
+    def fetch_all(name: str) -> None:
+        while removed.value < 10 and not wrong:
+            try:
+                entry = stock.fetch(name)
+                with stock.cache.lease(entry.path, entry.files, "a test"):
+                    if read_files(entry) != MODELS[name]:
+                        wrong.append(name)
+            except FetchError as error:
+                if "removed" not in error.message:
+                    wrong.append(error)
+
+    stock.fetch("acme/m0")
+    threads = [threading.Thread(target=fetch_all, args=(name,)) for name in sorted(MODELS)[:2]]
+    try:
+        for one in (*removers, *threads):
+            one.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        stop.set()
+        for remover in removers:
+            remover.join()
+    assert wrong == []
+    assert [remover.exitcode for remover in removers] == [0, 0]
+    for name, files in MODELS.items():
+        assert read_files(stock.fetch(name)) == files
