@@ -6,6 +6,7 @@ from typing import get_args
 
 from nimctl.core.case import Case
 from nimctl.core.engine import find_driver_major
+from nimctl.core.hardware import Gpu
 from nimctl.core.manifest import Goal, KvLayers
 from nimctl.core.placement import CONTEXT_STEP, Fitting, count_default_context, memory_traits
 from nimctl.core.supply_checks import check_supply
@@ -133,6 +134,24 @@ def check_generation(case: Case) -> Iterator[Finding]:
                 need=f"{need[0]}.{need[1]}",
                 have=shown,
             )
+        yield from _check_scale_support(case, gpu)
+
+
+def _check_scale_support(case: Case, gpu: Gpu) -> Iterator[Finding]:
+    """Some engines have kernels for weights scaled in blocks on some GPUs only."""
+    support, block = case.traits.scale_blocks, case.profile.artifact.scale_block
+    if support is None or block is None or gpu.compute_capability in (None, *support):
+        return
+    known = ", ".join(f"{major}.{minor}" for major, minor in support)
+    have = "{}.{}".format(*gpu.compute_capability or ())
+    yield Finding(
+        check="compute-capability",
+        fit=Fit.INCOMPATIBLE,
+        message=f"{case.traits.title} runs weights with a scale for each block of {block} on "
+        f"compute capability {known} only, {gpu.name or 'the GPU'} has {have}",
+        need=known,
+        have=have,
+    )
 
 
 def check_driver(case: Case) -> Iterator[Finding]:

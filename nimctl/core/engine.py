@@ -76,6 +76,7 @@ class EngineTraits:
         formats: Weight formats it loads.
         devices: What it can compute on at all; an installed build may offer less.
         precisions: Precisions it runs on GPUs; empty takes any.
+        scale_blocks: Compute capabilities it runs weights scaled in blocks on; None is all.
         driver_major: Oldest NVIDIA driver branch any of its builds runs with; None has no limit.
         builds: What its published packages hold, oldest first; empty where that is not known.
         memory: Its memory rule on a GPU.
@@ -90,6 +91,7 @@ class EngineTraits:
     formats: tuple[WeightFormat, ...]
     devices: tuple[Device, ...]
     precisions: tuple[PrecisionSupport, ...] = ()
+    scale_blocks: tuple[Capability, ...] | None = None
     driver_major: int | None = None
     builds: tuple[EngineBuild, ...] = ()
     memory: MemoryTraits

@@ -42,6 +42,7 @@ TRAITS = EngineTraits(
         PrecisionSupport(precision="mxfp4", compute_capability=(9, 0)),
         PrecisionSupport(precision="int4", compute_capability=(8, 0)),
     ),
+    scale_blocks=((9, 0), (10, 0), (10, 3)),  # its documentation's hardware matrix of precisions
     driver_major=525,
     builds=_BUILDS,
     memory=MemoryTraits(

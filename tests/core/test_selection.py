@@ -8,6 +8,7 @@ import pytest
 from core_cases import (
     ALL_ENGINES,
     BF16,
+    FP8,
     PROFILES,
     SHAPE,
     make_gpu,
@@ -395,3 +396,14 @@ class TestScaleBlocks:
         fits = {v.profile.description: v.fit for v in verdicts.verdicts}
         assert fits["vllm-fp8-tp4-pp1"] is Fit.RUNNABLE
         assert fits["vllm-fp8-tp8-pp1"] is Fit.INCOMPATIBLE
+
+    @pytest.mark.parametrize(
+        ("capability", "fits"), [((8, 9), False), ((9, 0), True), ((10, 0), True), ((12, 0), False)]
+    )
+    def test_an_engine_may_have_kernels_for_them_on_some_gpus_only(self, capability, fits):
+        profile = make_profile(
+            engine="tensorrt_llm", precision="fp8", artifact=replace(FP8, scale_block=128)
+        )
+        hardware = make_hardware(make_gpu(cc=capability))
+        (verdict,) = judge(hardware, manifest=make_manifest([profile])).verdicts
+        assert ("compute-capability" in {f.check for f in verdict.findings}) is not fits
