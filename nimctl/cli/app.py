@@ -14,6 +14,7 @@ from nimctl.cli.download import download
 from nimctl.cli.engines import engines
 from nimctl.cli.evidence import evidence
 from nimctl.cli.list_profiles import list_profiles
+from nimctl.cli.quick_command import QuickCommand, QuickGroup
 from nimctl.cli.select import select
 from nimctl.cli.serve import serve
 from nimctl.cli.terminal import report_error
@@ -22,6 +23,7 @@ from nimctl.errors import InputError, NimctlError
 # Plain help: Rich would double the time `nimctl --help` takes.
 app = typer.Typer(
     name="nimctl",
+    cls=QuickGroup,
     help="Find the best published version of a language model for this machine, download it, "
     "and serve it behind one OpenAI-compatible server.",
     epilog="Start with: nimctl serve smollm2-135m-instruct",
@@ -31,19 +33,30 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("list-profiles", short_help="What this machine is, and what it can run.")(list_profiles)
-app.command("select", short_help="The profile that would run, why, and its command.")(select)
-app.command("download", short_help="Fetch a model's files, verified and resumable.")(download)
+app.command(
+    "list-profiles", cls=QuickCommand, short_help="What this machine is, and what it can run."
+)(list_profiles)
+app.command(
+    "select", cls=QuickCommand, short_help="The profile that would run, why, and its command."
+)(select)
+app.command(
+    "download", cls=QuickCommand, short_help="Fetch a model's files, verified and resumable."
+)(download)
 app.command(
     "serve",
+    cls=QuickCommand,
     short_help="Choose, fetch, start and watch a model.",
     context_settings={"allow_extra_args": True},
 )(serve)
-app.command("bench", short_help="Measure latency and throughput under load.")(bench)
+app.command("bench", cls=QuickCommand, short_help="Measure latency and throughput under load.")(
+    bench
+)
 app.add_typer(cache, name="cache")
 app.add_typer(evidence, name="evidence")
 app.add_typer(engines, name="engines")
-app.command("doctor", short_help="What is here, what is set, what is missing.")(doctor)
+app.command("doctor", cls=QuickCommand, short_help="What is here, what is set, what is missing.")(
+    doctor
+)
 
 
 def _print_version(wanted: bool) -> None:
