@@ -35,25 +35,41 @@ def request_lock(layout: Layout, request: FetchRequest) -> Path:
     return layout.partial / f"request-{name}.lock"
 
 
-def look_at_other(layout: Layout, request: FetchRequest) -> OtherFetch | None:
-    """How far the process is that brings `request` now; None where none is seen."""
-    owner = _read_owner(request_lock(layout, request))
-    pid = owner.pid if owner is not None and owner.lives else None
-    plan = plan_pinned(layout, request)
-    if plan is not None:
-        return OtherFetch(pid=pid, done_bytes=plan.kept_bytes, total_bytes=plan.total_bytes)
-    if owner is None:
-        return None
-    done_bytes = total_bytes = 0
-    for part in layout.partial.glob("*.part"):
-        key = part.name.split(".")[0]
-        if _read_owner(layout.partial / f"{key}.lock") != owner:
-            continue
-        with suppress(FileNotFoundError):  # it became whole meanwhile
-            size_bytes = part.stat().st_size
-            done_bytes += min(count_kept_blocks(part, size_bytes) * BLOCK_BYTES, size_bytes)
-            total_bytes += size_bytes
-    return OtherFetch(pid=pid, done_bytes=done_bytes, total_bytes=total_bytes)
+class OtherWatch:
+    """Looks again and again at the process that brings one request; its count never goes back."""
+
+    def __init__(self, layout: Layout, request: FetchRequest) -> None:
+        self._layout = layout
+        self._request = request
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def look(self) -> OtherFetch | None:
+        """How far it is; None where none is seen."""
+        owner = _read_owner(request_lock(self._layout, self._request))
+        pid = owner.pid if owner is not None and owner.lives else None
+        plan = plan_pinned(self._layout, self._request)
+        if plan is not None:
+            return OtherFetch(pid=pid, done_bytes=plan.kept_bytes, total_bytes=plan.total_bytes)
+        if owner is None:
+            return None
+        self._see_parts(owner)
+        return OtherFetch(
+            pid=pid,
+            done_bytes=sum(done_bytes for done_bytes, _ in self._seen.values()),
+            total_bytes=sum(size_bytes for _, size_bytes in self._seen.values()),
+        )
+
+    def _see_parts(self, owner: Owner) -> None:
+        """Note what every file on its way has; one that was and is no longer has become whole."""
+        self._seen = {key: (size, size) for key, (_, size) in self._seen.items()}
+        for part in self._layout.partial.glob("*.part"):
+            key = part.name.split(".")[0]
+            if _read_owner(self._layout.partial / f"{key}.lock") != owner:
+                continue
+            with suppress(FileNotFoundError):  # it became whole meanwhile
+                size_bytes = part.stat().st_size
+                done_bytes = count_kept_blocks(part, size_bytes) * BLOCK_BYTES
+                self._seen[key] = min(done_bytes, size_bytes), size_bytes
 
 
 def _read_owner(lock: Path) -> Owner | None:

@@ -1,13 +1,18 @@
 """What a download would bring, file by file, without bringing it."""
 
 import shutil
+from functools import partial
 from typing import Any
 
 from nimctl.cache import Cache, FetchPlan, FetchRequest, PlannedFile
+from nimctl.cache.request import sort_files
+from nimctl.cache.safety import describe_left_out
 from nimctl.cli.fetching import opened_source
+from nimctl.cli.guarded_source import GuardedSource
 from nimctl.cli.supplying import is_in_place, request_files
-from nimctl.cli.terminal import bold, print_json, print_line
+from nimctl.cli.terminal import bold, print_json, print_line, print_note
 from nimctl.core.manifest import Artifact
+from nimctl.core.source import Listing, Source
 from nimctl.core.units import format_file_bytes
 from nimctl.settings import Settings
 
@@ -36,8 +41,21 @@ def _plan(wanted: Artifact | FetchRequest, settings: Settings) -> list[FetchPlan
     cache, plans = Cache(settings.cache_dir), []
     for request in requests:
         with opened_source(request.uri, settings, pinned=request) as source:
-            plans.append(cache.plan_fetch(request, source, offline=settings.offline))
+            guarded = GuardedSource(
+                source,
+                connections=None,
+                rate_limit=None,
+                look_at=partial(_note_left_out, request),
+            )
+            plans.append(cache.plan_fetch(request, guarded, offline=settings.offline))
     return plans
+
+
+def _note_left_out(request: FetchRequest, source: Source, listing: Listing) -> None:
+    del source
+    left_out = describe_left_out(sort_files(request, listing))
+    if left_out is not None:
+        print_note(left_out)
 
 
 def _plan_in_place(artifact: Artifact) -> FetchPlan:

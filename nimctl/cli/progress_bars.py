@@ -29,7 +29,7 @@ from nimctl.cache import (
 )
 from nimctl.cache import Progress as FetchEvent
 from nimctl.cache.others import OtherFetch
-from nimctl.cli.progress import Outcome, describe_event, describe_other
+from nimctl.cli.progress import Outcome, describe_event
 
 RATE_OVER_S = 10.0
 LEAST_NAME, MOST_NAME = 14, 40
@@ -44,7 +44,7 @@ def open_bars() -> Iterator["BarDisplay"]:
     bars = Progress(
         _NameColumn(name),
         BarColumn(bar_width=None if console.width > 100 else 10),
-        DownloadColumn(table_column=Column(no_wrap=True, justify="right")),
+        _Sizes(table_column=Column(no_wrap=True, justify="right")),
         _TotalOnly(TransferSpeedColumn()),
         _TotalOnly(TimeRemainingColumn(compact=True)),
         TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
@@ -62,7 +62,7 @@ class BarDisplay:
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._total = bars.add_task("total", total=None, state="")
+        self._total = bars.add_task("looking up", total=None, state="")
         self._files: dict[str, TaskID] = {}
         self._count = self._verified = 0
         self._outcome = Outcome()
@@ -70,7 +70,7 @@ class BarDisplay:
     def tell(self, event: FetchEvent) -> None:
         """Take an event."""
         for sentence in (describe_event(event), self._outcome.describe(event)):
-            if sentence is not None and not isinstance(event, Waiting):
+            if sentence is not None:
                 self._bars.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
         match event:
             case Waiting():
@@ -94,9 +94,9 @@ class BarDisplay:
         """Take how far the process is that is waited for."""
         self._bars.update(
             self._total,
-            description=describe_other(other),
             total=other.total_bytes or None,
             completed=other.done_bytes,
+            state="" if other.pid is None else f"by pid {other.pid}",
         )
 
     def _begin(self, files: int, total_bytes: int, done_bytes: int) -> None:
@@ -143,6 +143,14 @@ class _NameColumn(ProgressColumn):
         return Text(name if len(name) <= self._width else f"…{name[1 - self._width :]}")
 
 
+class _Sizes(DownloadColumn):
+    """How much of how much, once that is known."""
+
+    def render(self, task: Task) -> Text:
+        """The sizes, or nothing."""
+        return Text("") if task.total is None else super().render(task)
+
+
 class _TotalOnly(ProgressColumn):
     """A column of the bar for the whole alone."""
 
@@ -152,7 +160,7 @@ class _TotalOnly(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """The column, or nothing."""
-        if task.id != 0:
+        if task.id != 0 or task.total is None:
             return Text("")
         shown = self._column.render(task)
         return shown if isinstance(shown, Text) else Text(str(shown))

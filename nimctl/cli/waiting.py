@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 from nimctl.cache import FetchRequest, OnProgress, Progress, Waiting
 from nimctl.cache.layout import Layout
-from nimctl.cache.others import OtherFetch, look_at_other
+from nimctl.cache.others import OtherFetch, OtherWatch
 
 LOOK_EVERY_S = 1.0
 
@@ -22,11 +22,12 @@ def watch_other(
     how far the other process is, in a thread of its own.
     """
     waiting, ended = Event(), Event()
+    watch = OtherWatch(layout, request)
 
     def look() -> None:
         while not ended.wait(LOOK_EVERY_S):
             if waiting.is_set():
-                other = look_at_other(layout, request)
+                other = watch.look()
                 if other is not None and waiting.is_set():
                     tell_other(other)
 
