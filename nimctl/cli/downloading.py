@@ -17,6 +17,9 @@ from nimctl.core.source import SourceSyntaxError, parse_source_uri
 from nimctl.errors import InputError, InterruptedByUserError, NothingFitsError
 from nimctl.settings import Settings
 
+_PLAIN_PLACES = ("https://", "http://", "pypi:")
+"""Places that models are not looked for at."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileChoice:
@@ -52,8 +55,9 @@ def find_wanted(
         FetchError: the place cannot be looked at.
     """
     wanted = name or settings.model
-    if wanted is not None and is_address(wanted) and choice.is_by_name:
-        return (_request(wanted, settings, choice),)
+    if wanted is not None and is_address(wanted):
+        if choice.is_by_name or wanted.startswith(_PLAIN_PLACES):
+            return (_request(wanted, settings, choice),)
     try:
         manifest = find_model(catalog, settings, name)
     except InputError as error:
