@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from errno import EIO
 from typing import Protocol
 
 from blake3 import blake3
@@ -71,6 +72,8 @@ def hash_arriving(dispatch: Dispatch, intake: Intake) -> Hashed:
         if not dispatch.wait_for_block(intake, block):
             break
         data = buffer[: part.read_into(buffer, size_bytes)]
+        if len(data) < min(BLOCK_BYTES, (intake.size_bytes or 0) - size_bytes):
+            raise OSError(EIO, "bytes that were written are gone", intake.file.path)
         kept = part.kept.pop(block, None)
         if kept is not None and blake3(data).digest() != kept:
             dispatch.want_again(intake, block)

@@ -7,6 +7,7 @@ journal checks every block against its record before it counts.
 
 import errno
 import os
+import stat
 import struct
 from pathlib import Path
 
@@ -32,10 +33,18 @@ class Journal:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
         header = _HEADER.pack(_MAGIC, size_bytes, BLOCK_BYTES)
-        if os.pread(self._descriptor, _HEADER.size, 0) != header:
-            os.ftruncate(self._descriptor, 0)
-            os.write(self._descriptor, header)
-        self._cut_torn_record()
+        try:
+            if os.pread(self._descriptor, _HEADER.size, 0) != header:
+                os.ftruncate(self._descriptor, 0)
+                self._append(header)
+            self._cut_torn_record()
+        except OSError:
+            os.close(self._descriptor)
+            raise
+
+    def _append(self, data: bytes) -> None:
+        if os.write(self._descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
     def _cut_torn_record(self) -> None:
         """A record that was half written must not shift those that follow it."""
@@ -48,8 +57,7 @@ class Journal:
         Raises:
             OSError: the disk is full.
         """
-        if os.write(self._descriptor, _RECORD.pack(block, digest)) < _RECORD.size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        self._append(_RECORD.pack(block, digest))
 
     def close(self) -> None:
         """Close the file."""
@@ -70,8 +78,13 @@ def read_journal(path: Path, size_bytes: int) -> dict[int, bytes]:
     a file of that size.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # A pipe in its place would be waited for.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags)
     except OSError:
+        return {}
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         return {}
     with os.fdopen(descriptor, "rb") as stream:
         header = stream.read(_HEADER.size)

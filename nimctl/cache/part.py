@@ -16,6 +16,7 @@ from pathlib import Path
 from nimctl.cache.journal import Journal, read_journal
 from nimctl.cache.layout import Layout, sync_folder
 from nimctl.cache.owners import name_machine
+from nimctl.errors import FetchError
 
 OWNER_LOST_S = 600.0
 """Silence after which a part is taken over where no lock tells whether its owner lives."""
@@ -44,18 +45,26 @@ class Part:
         self._descriptor = _open(path)
         self._journal: Journal | None = None
         if size_bytes:
-            self._reserve(size_bytes)
-            self._journal = Journal(_journal_of(path), size_bytes)
+            try:
+                self._begin(size_bytes)
+            except OSError:
+                self._leave()
+                raise
 
-    def _reserve(self, size_bytes: int) -> None:
+    def _begin(self, size_bytes: int) -> None:
         """Take the room for the whole file now, so that a full disk is told before the bytes."""
-        try:
-            os.posix_fallocate(self._descriptor, 0, size_bytes)
-        except OSError:
-            os.close(self._descriptor)
-            if not self.is_worth_keeping:
-                self._path.unlink(missing_ok=True)
-            raise
+        # An owner before may have been told another size; what lies beyond is not of this file.
+        if os.fstat(self._descriptor).st_size > size_bytes:
+            os.ftruncate(self._descriptor, size_bytes)
+        os.posix_fallocate(self._descriptor, 0, size_bytes)
+        self._journal = Journal(_journal_of(self._path), size_bytes)
+
+    def _leave(self) -> None:
+        """Of a part that cannot be used nothing stays but blocks that are there already."""
+        os.close(self._descriptor)
+        if not self.is_worth_keeping:
+            self._path.unlink(missing_ok=True)
+            _journal_of(self._path).unlink(missing_ok=True)
 
     def write(self, start_bytes: int, data: memoryview) -> None:
         """Put bytes in their place.
@@ -81,11 +90,20 @@ class Part:
     def publish(self, blob: Path, size_bytes: int) -> None:
         """Make its first `size_bytes` a whole, read-only file named `blob`, on disk before this
         returns.
+
+        Raises:
+            FetchError: another process took this one for dead and goes on with the part.
         """
         os.ftruncate(self._descriptor, size_bytes)
         os.fchmod(self._descriptor, 0o444)
         os.fsync(self._descriptor)
-        self._path.replace(blob)
+        try:
+            self._path.replace(blob)
+        except FileNotFoundError:
+            raise FetchError(
+                f"another process goes on with {self._path.name}, for this one was silent too long",
+                hint="run the same command again; it takes what the other one brought",
+            ) from None
         sync_folder(blob.parent)
         self._delete_journal()
 
@@ -111,7 +129,21 @@ class Part:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except PermissionError:
+        _make_writable(path)
+        return os.open(path, flags, 0o600)
+
+
+def _make_writable(path: Path) -> None:
+    """An owner was killed when the part was whole and read-only, and had no final name yet."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def _journal_of(path: Path) -> Path:
@@ -147,9 +179,14 @@ def open_part(
 
 
 def _adopt(abandoned: Path, path: Path) -> None:
+    journal = _journal_of(abandoned)
+    is_journal = _is_ours(journal)
     abandoned.rename(path)
     with suppress(FileNotFoundError):  # its owner died before the first block
-        _journal_of(abandoned).rename(_journal_of(path))
+        if is_journal:
+            journal.rename(_journal_of(path))
+        else:
+            journal.unlink()
 
 
 def find_parts(layout: Layout, key: str) -> tuple[Path, ...]:
@@ -163,8 +200,13 @@ def count_kept_blocks(part: Path, size_bytes: int) -> int:
 
 
 def count_room(part: Path) -> int:
-    """The disk a part takes, in bytes, with what is reserved for blocks to come."""
-    return part.lstat().st_blocks * 512
+    """The disk a part takes, in bytes, with what is reserved for blocks to come; 0 for one that
+    has just been finished or taken over.
+    """
+    try:
+        return part.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
 
 
 def delete_older(layout: Layout, age_s: float) -> None:
@@ -177,8 +219,9 @@ def delete_older(layout: Layout, age_s: float) -> None:
                 if stat.S_ISREG(facts.st_mode) and facts.st_mtime < oldest:
                     path.unlink()
     for path in layout.scratch.iterdir() if layout.scratch.is_dir() else ():
-        if path.lstat().st_mtime < oldest:
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            if path.lstat().st_mtime < oldest:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_ours(path: Path) -> bool:
@@ -193,4 +236,7 @@ def _is_abandoned(path: Path, lock_is_certain: bool) -> bool:
     """Whether its owner is gone: of this machine a lock tells, of others only long silence."""
     if lock_is_certain and path.name.rpartition("-")[0].endswith(f".{name_machine()}"):
         return True
-    return time.time() - path.stat().st_mtime > OWNER_LOST_S
+    try:
+        return time.time() - path.lstat().st_mtime > OWNER_LOST_S
+    except FileNotFoundError:  # its owner has just finished
+        return False
