@@ -77,8 +77,15 @@ class WorkLock:
             self._descriptor = os.open(self._path, flags, 0o600)
         except FileExistsError:
             return False
-        _try_flock(self._descriptor)
-        os.write(self._descriptor, f"{this_process()}\n".encode())
+        try:
+            # Others who may write this folder must be able to see whose the lock is.
+            os.fchmod(self._descriptor, self._path.parent.stat().st_mode & 0o666)
+            _try_flock(self._descriptor)
+            os.write(self._descriptor, f"{this_process()}\n".encode())
+        except OSError:
+            os.close(self._descriptor)
+            self._path.unlink(missing_ok=True)
+            raise
         return True
 
     def _take_from_the_gone(self) -> bool:
