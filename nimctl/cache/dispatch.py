@@ -21,12 +21,17 @@ SLOW_AFTER_S = 5.0
 SLOW_SHARE = 0.1
 """A connection that brought under this share of the usual rate for so long is replaced."""
 
+LEAST_BYTES_S = 100
+"""What all connections together must bring; a modem of the nineties had 3600."""
+
 
 class Dispatch:
     """The work of one fetch."""
 
-    def __init__(self, connections: int) -> None:
-        """At most `connections` spans are fetched at a time."""
+    def __init__(self, connections: int, trickle_s: float) -> None:
+        """At most `connections` spans are fetched at a time; next to nothing for `trickle_s`
+        seconds is a failure.
+        """
         self._ramp = Ramp(connections)
         self._arrived_bytes = 0
         self._observed_s = time.monotonic()
@@ -34,6 +39,10 @@ class Dispatch:
         self._work = Condition(self._lock)
         self._intakes: list[Intake] = []
         self._usual_rate: float | None = None
+        self._silent_until_s = 0.0
+        self._trickle_s = trickle_s
+        self._trickled_bytes = 0
+        self._trickles_since_s = time.monotonic()
         self._stopped = False
 
     def add(self, file: RemoteFile, part: Part, patience: Patience, *, is_fixed: bool) -> Intake:
@@ -45,6 +54,7 @@ class Dispatch:
                 patience=patience,
                 is_fixed=is_fixed,
                 block_arrived=Condition(self._lock),
+                not_before_s=self._silent_until_s,
             )
             self._intakes.append(intake)
             self._work.notify_all()
@@ -111,7 +121,7 @@ class Dispatch:
         return next((one for source in (leases, halves) for one in source if one), None)
 
     def begin(self, lease: Lease, stream: ByteStream) -> None:
-        """A connection is open.
+        """A connection is open; gives back when no other one writes the same bytes.
 
         Raises:
             FetchError: it sends other bytes than were asked for.
@@ -119,13 +129,18 @@ class Dispatch:
         """
         with self._lock:
             lease.cancel = stream.cancel
+            lease.begun_s = time.monotonic()
             self._check_needed(lease)
             if stream.start_bytes == lease.position_bytes:
                 return
             if stream.start_bytes != 0:
                 path = lease.intake.file.path
                 raise FetchError(f"{path} came from another offset than was asked")
-            _give_up(lease.intake.put_in_order(lease))
+            others = lease.intake.put_in_order(lease)
+            _give_up(others)
+            while any(other.cancel is not None for other in others):
+                lease.intake.block_arrived.wait()
+            self._check_needed(lease)
 
     def admit(self, lease: Lease, count_bytes: int) -> int | None:
         """Bytes of the span arrived; gives where it ends now.
@@ -136,6 +151,7 @@ class Dispatch:
         with self._lock:
             self._check_needed(lease)
             self._arrived_bytes += count_bytes
+            self._trickled_bytes += count_bytes
             return lease.end_bytes
 
     def _check_needed(self, lease: Lease) -> None:
@@ -143,7 +159,10 @@ class Dispatch:
             raise Stopped
 
     def has_block(self, lease: Lease, block: int) -> bool:
-        """Whether a block need not be written, for it is on disk."""
+        """Whether a block need not be written, for it is on disk.
+
+        It is asked where the block begins; what was decided there holds to the block's end.
+        """
         with self._lock:
             return block in lease.intake.present
 
@@ -169,22 +188,31 @@ class Dispatch:
             if lease.is_given_up or self._stopped:
                 return
             if isinstance(error, TemporaryFetchError):
-                self._put_off(intake, error)
+                self._ramp.back_off(alone=bool(error.retry_after_s))
+                self._put_off(intake, error, is_trickle=False)
+                self._leave_alone(error.retry_after_s or 0.0)
             else:
                 intake.error = intake.error or error
 
-    def _put_off(self, intake: Intake, error: TemporaryFetchError) -> None:
+    def _put_off(self, intake: Intake, error: TemporaryFetchError, *, is_trickle: bool) -> None:
         """Leave a file alone for a while; connections that fail meanwhile count as one."""
         now_s = time.monotonic()
-        self._ramp.back_off(alone=bool(error.retry_after_s))
-        if now_s < intake.not_before_s:
+        if now_s < intake.not_before_s and intake.patience.bears(error):
             return
         received_bytes = intake.received_bytes
-        progressed, intake.counted_bytes = received_bytes > intake.counted_bytes, received_bytes
+        progressed = received_bytes > intake.counted_bytes and not is_trickle
+        intake.counted_bytes = received_bytes
         try:
             intake.not_before_s = now_s + intake.patience.count(error, progressed=progressed)
         except TemporaryFetchError:
             intake.error = intake.error or error
+
+    def _leave_alone(self, wait_s: float) -> None:
+        """The place asked for silence: that is meant for all of its files."""
+        until_s = time.monotonic() + wait_s
+        for intake in self._intakes:
+            intake.not_before_s = max(intake.not_before_s, until_s)
+        self._silent_until_s = max(self._silent_until_s, until_s)
 
     def _release(self, lease: Lease) -> None:
         lease.cancel = None
@@ -217,7 +245,8 @@ class Dispatch:
                 lease: (lease.position_bytes - lease.begun_bytes) / (now_s - lease.begun_s)
                 for intake in self._intakes
                 for lease in intake.leases
-                if now_s - lease.begun_s >= SLOW_AFTER_S and not intake.in_order
+                if lease.cancel is not None and not intake.in_order
+                if now_s - lease.begun_s >= SLOW_AFTER_S
             }
             if len(seen) > 2:
                 self._usual_rate = statistics.median(seen.values())
@@ -225,6 +254,31 @@ class Dispatch:
             _give_up(lease for lease, rate in seen.items() if rate < least_rate)
             for lease in seen:
                 lease.begun_s, lease.begun_bytes = now_s, lease.position_bytes
+
+    def end_trickle(self) -> None:
+        """Where next to nothing arrives, begin anew and count it as a failure.
+
+        A connection that sends a byte now and then is never silent for long, nor slower than
+        usual where all of them do so.
+        """
+        with self._lock:
+            now_s = time.monotonic()
+            waiting = [intake for intake in self._intakes if intake.leases]
+            is_enough = self._trickled_bytes >= self._trickle_s * LEAST_BYTES_S
+            if waiting and not is_enough and now_s - self._trickles_since_s < self._trickle_s:
+                return
+            self._trickled_bytes, self._trickles_since_s = 0, now_s
+            for intake in () if is_enough else waiting:
+                self._abandon(intake)
+
+    def _abandon(self, intake: Intake) -> None:
+        leases = tuple(intake.leases)
+        _give_up(leases)
+        for lease in leases:
+            if lease.cancel is None:  # still asking, and told as soon as there is an answer
+                self._release(lease)
+        words = f"fewer than {LEAST_BYTES_S} bytes a second arrive"
+        self._put_off(intake, TemporaryFetchError(words), is_trickle=True)
 
 
 def _give_up(leases: Iterable[Lease]) -> None:

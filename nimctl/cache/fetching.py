@@ -118,7 +118,8 @@ class Fetch:
 
     def _transfer(self, listing: Listing, files: tuple[RemoteFile, ...]) -> tuple[CachedFile, ...]:
         """Bring every file: some threads hash one each, others are connections for all of them."""
-        stop, dispatch = Event(), Dispatch(self._source.connections)
+        stop = Event()
+        dispatch = Dispatch(self._source.connections, self._policy.trickle_s)
         transfers = [
             Transfer(
                 layout=self._layout,

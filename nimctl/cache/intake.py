@@ -150,8 +150,13 @@ class Intake:
         return lease
 
     def give_back(self, lease: Lease) -> None:
-        """A connection ended: what its span still lacks is wanted again, first of all."""
-        self.leases.discard(lease)
+        """A connection ended: what its span still lacks is wanted again, first of all.
+
+        One that was given up may come twice: when that was decided, and when it noticed.
+        """
+        if lease not in self.leases:
+            return
+        self.leases.remove(lease)
         if self.in_order or lease.end_bytes is None:
             if not self.leases and not self.is_whole:
                 self.want_missing()

@@ -25,12 +25,14 @@ class RetryPolicy:
         first_wait_s: Wait after the first failure; it doubles with each one.
         longest_wait_s: Where the doubling ends.
         longest_asked_wait_s: A server that asks for more than this is not waited for.
+        trickle_s: Next to nothing arriving for so long is a failure too.
     """
 
     attempts: int = 6
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
     longest_asked_wait_s: float = 300.0
+    trickle_s: float = 30.0
 
 
 class Patience:
@@ -55,6 +57,10 @@ class Patience:
         if self._stop.wait(self.count(error, progressed=progressed)):
             raise Stopped
 
+    def bears(self, error: TemporaryFetchError) -> bool:
+        """Whether the wait that the place asks for is not too long."""
+        return (error.retry_after_s or 0.0) <= self._policy.longest_asked_wait_s
+
     def count(self, error: TemporaryFetchError, *, progressed: bool) -> float:
         """Count a failure and tell of it; gives the seconds to wait before the next attempt.
 
@@ -66,7 +72,7 @@ class Patience:
         """
         self._failures = 1 if progressed else self._failures + 1
         asked_s = error.retry_after_s or 0.0
-        if self._failures >= self._policy.attempts or asked_s > self._policy.longest_asked_wait_s:
+        if self._failures >= self._policy.attempts or not self.bears(error):
             raise error
         doubled_s = self._policy.first_wait_s * 2.0 ** (self._failures - 1)
         jitter = random.SystemRandom().uniform(0.5, 1.0)

@@ -34,6 +34,7 @@ def watch_transfers(dispatch: Dispatch, stop: Event, on_progress: OnProgress) ->
                 on_progress(FileAdvanced(path=path, done_bytes=received_bytes))
         dispatch.observe_rate()
         dispatch.replace_slow()
+        dispatch.end_trickle()
 
 
 def _receive(dispatch: Dispatch, lease: Lease, source: Source, listing: Listing) -> None:
@@ -69,9 +70,11 @@ def _write(dispatch: Dispatch, lease: Lease, data: memoryview, end_bytes: int | 
         if end_bytes is not None:
             until = min(until, end_bytes)
         piece = data[: until - lease.position_bytes]
-        if not dispatch.has_block(lease, block):
+        is_block_begun = lease.position_bytes % BLOCK_BYTES > 0
+        if lease.hasher is None and not is_block_begun and not dispatch.has_block(lease, block):
+            lease.hasher = blake3()
+        if lease.hasher is not None:
             lease.intake.part.write(lease.position_bytes, piece)
-            lease.hasher = lease.hasher or blake3()
             lease.hasher.update(piece)
         lease.position_bytes += len(piece)
         data = data[len(piece) :]
