@@ -61,7 +61,7 @@ def test_all_faults_of_a_file_are_listed_at_once_with_their_lines():
         "m.yaml:13: unknown key shape.kv.head_dims; did you mean head_dim?",
         "m.yaml:16: artifacts.bf16.source: 'huggingface://acme/llama-8b' is not a source; it must "
         "start with one of hf://, ngc://, pypi:, https://, http://, file://, s3://, gs://, az://, "
-        "modelscope://",
+        "modelscope://, oci://",
         "m.yaml:17: artifacts.bf16.format must be 'safetensors', 'gguf' or 'tensorrt_engine', "
         "not 'safetensor'",
         "m.yaml:19: artifacts.bf16.download_bytes must be a whole number, not 'yes'",

@@ -385,7 +385,7 @@ def test_all_faults_are_listed_at_once_with_their_lines():
         "'big'",
         "nim.yaml:9: profiles[1].workspace.files.other.bin.uri cannot be used: "
         "'jfrog://nim/acme/x' is not a source; it must start with one of hf://, ngc://, pypi:, "
-        "https://, http://, file://, s3://, gs://, az://, modelscope://",
+        "https://, http://, file://, s3://, gs://, az://, modelscope://, oci://",
         "nim.yaml:10: profiles[2].id is that of the profile on line 4, too",
         "nim.yaml:11: profiles[2].tags.gpu_device must be a PCI device, such as 2330:10de, not "
         "'H100'",
@@ -434,7 +434,7 @@ def test_all_faults_are_listed_at_once_with_their_lines():
                 "name '../a' could leave its folder; it is refused",
                 "nim.yaml:7: aa.workspace.components[1].src.repo_id cannot be used: 'x://y' is "
                 "not a source; it must start with one of hf://, ngc://, pypi:, https://, http://, "
-                "file://, s3://, gs://, az://, modelscope://",
+                "file://, s3://, gs://, az://, modelscope://, oci://",
             ],
         ),
     ],

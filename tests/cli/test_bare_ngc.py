@@ -58,8 +58,10 @@ class Handler(BaseHTTPRequestHandler):
                 entries = [describe(name, content) for name, content in files.items()]
                 return {"modelFiles": entries, "paginationInfo": {"totalPages": 1}}
             if path == f"{MODEL}/{version}/files":
+                names = query.get("path", list(files))
                 host = self.headers["Host"]
-                return {"urls": [f"http://{host}/signed/{version}/{quote(query['path'][0])}"]}
+                urls = [f"http://{host}/signed/{version}/{quote(name)}" for name in names]
+                return {"filepath": names, "urls": urls}
         return None
 
     def send(self, body: bytes, status: int = 200) -> None:
@@ -124,10 +126,3 @@ def test_an_engine_built_before_is_named_as_such(ngc):
 def test_a_version_that_is_not_there(ngc):
     with pytest.raises(FetchError, match="NGC has no ngc://nim/acme/toy-1_5b:hg"):
         look(ngc, "ngc://nim/acme/toy-1_5b:hg")
-
-
-def test_without_a_key_nothing_is_asked(run):
-    result = run("list-profiles", "ngc://nim/acme/toy-1_5b:hf")
-    assert result.returncode == 4
-    assert "needs a key of NGC" in result.stderr
-    assert "set NGC_API_KEY" in result.stderr
