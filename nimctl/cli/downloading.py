@@ -55,9 +55,10 @@ def find_wanted(
         FetchError: the place cannot be looked at.
     """
     wanted = name or settings.model
-    if wanted is not None and is_address(wanted):
-        if choice.is_by_name or wanted.startswith(_PLAIN_PLACES):
-            return (_request(wanted, settings, choice),)
+    if wanted is not None and (
+        wanted.startswith(_PLAIN_PLACES) or (choice.is_by_name and is_address(wanted))
+    ):
+        return (_request(wanted, settings, choice),)
     try:
         manifest = find_model(catalog, settings, name)
     except InputError as error:
