@@ -1,10 +1,12 @@
 """The cache: finds what is whole, brings what is missing, tells what it holds."""
 
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from nimctl.cache.auditing import Fault, Verification, request_again, verify
+from nimctl.cache.deriving import derive_entry
 from nimctl.cache.entry import CachedFile, CacheEntry, CacheUsage, FetchPlan
 from nimctl.cache.fetching import Fetch, is_fixed, list_patiently
 from nimctl.cache.inventory import HeldEntry, HeldPart, list_held, list_parts
@@ -16,7 +18,14 @@ from nimctl.cache.pins import delete_pin, write_pin
 from nimctl.cache.planning import plan_listed, plan_of_entry, plan_pinned
 from nimctl.cache.progress import FileDone, Note, OnProgress, Progress, ignore_progress
 from nimctl.cache.pruning import PruneRequest, Pruning, plan_pruning, prune
-from nimctl.cache.records import find_entry, find_recorded, key_of, read_entries, touch_entry
+from nimctl.cache.records import (
+    find_entry,
+    find_recorded,
+    key_of,
+    read_entries,
+    touch_entry,
+    write_entry,
+)
 from nimctl.cache.removal import Removal, plan_removal, remove_entries
 from nimctl.cache.request import FetchRequest, choose_files
 from nimctl.cache.snapshot import BlobRemovedError, make_snapshot
@@ -60,9 +69,16 @@ class Cache:
 
     def find(self, request: FetchRequest) -> CacheEntry | None:
         """The complete entry for `request`, without asking anybody; None where something is
-        missing or cut."""
+        missing or cut.
+
+        Its folder may be that of another entry, which holds all of its files and more.
+        """
         with disk_failures_in_words(self.root):
-            return find_entry(self._layout, request)
+            found = find_entry(self._layout, request)
+            derived = None if found else derive_entry(self._layout, request)
+            if derived is None or derived.donor is None:
+                return found
+            return replace(derived.entry, path=derived.donor.path)
 
     def expected_path(self, request: FetchRequest) -> Path:
         """The folder the files of `request` will be in, where its revision is a fixed one.
@@ -95,6 +111,7 @@ class Cache:
             DiskFullError: there is no room.
             InterruptedByUserError: Ctrl-C; the message says what is kept.
         """
+        self._derive(request)
         found = self.find(request) or self._take_back(request)
         if found is None and offline:
             raise self._not_here(request)
@@ -111,6 +128,16 @@ class Cache:
             delete_older(self._layout, LEFTOVERS_KEPT_S)
             with hold_lease(self._layout, f"a fetch of {request.uri}"):
                 return self._bring(request, source, on_progress)
+
+    def _derive(self, request: FetchRequest) -> None:
+        """Declare an entry for `request` where others hold all of it, if that may be written."""
+        if find_entry(self._layout, request) is None:
+            derived = derive_entry(self._layout, request)
+            if derived is not None:
+                # A cache that may only be read is no harm: `find` names the donor.
+                with suppress(OSError, BlobRemovedError):
+                    make_snapshot(self._layout, derived.entry.path, derived.entry.files)
+                    write_entry(self._layout, request, derived.entry)
 
     def _take_back(self, request: FetchRequest) -> CacheEntry | None:
         """The entry for `request`, where only blobs are gone of which the names are left."""

@@ -1,6 +1,7 @@
 """A request is answered out of other entries only where they surely hold all of it."""
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from glob import escape
 from pathlib import Path
@@ -13,7 +14,14 @@ from nimctl.cache.deriving import derive_entry
 from nimctl.cache.foreign import ForeignFile, ForeignModel
 from nimctl.cache.layout import Layout
 from nimctl.core.manifest import PinnedFile
-from nimctl.core.source import Digest, parse_source_uri
+from nimctl.core.source import (
+    ByteStream,
+    Digest,
+    Listing,
+    RemoteFile,
+    SourceUri,
+    parse_source_uri,
+)
 
 FILES = {"config.json": b"{}", "model[1].safetensors": b"weights", "b.safetensors": b"more"}
 COMMIT = "c" * 40
@@ -89,3 +97,31 @@ def test_only_what_is_surely_all_of_it(
     if derived:
         assert derived.entry.path == layout.snapshot(TOY, COMMIT, request_.selection)
         assert derived.donor is not None
+
+
+def test_such_an_entry_is_found_and_declared_without_a_source(tmp_path: Path) -> None:
+    layout = fill(tmp_path, is_whole=True)
+    cache, request = Cache(layout.root), FetchRequest(uri=TOY, include=("*.safetensors",))
+    found = cache.find(request)
+    assert found is not None and all((found.path / file.path).exists() for file in found.files)
+    entry = cache.fetch(request, NowhereSource(), offline=True)
+    assert sorted(p.name for p in entry.path.iterdir()) == ["b.safetensors", "model[1].safetensors"]
+    assert cache.fetch(request, NowhereSource()) == entry
+
+
+class NowhereSource:
+    """A source that fails the test when it is asked anything."""
+
+    connections = 1
+    listing_note = None
+
+    def list_files(self, uri: SourceUri) -> Listing:
+        raise AssertionError(uri)
+
+    def open(
+        self, listing: Listing, file: RemoteFile, start_bytes: int, end_bytes: int | None = None
+    ) -> AbstractContextManager[ByteStream]:
+        raise AssertionError(file)
+
+    def close(self) -> None:
+        pass
