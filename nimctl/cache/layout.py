@@ -36,6 +36,7 @@ class Layout:
     quarantine/<key>                               bytes that were not the published ones
     models/<scheme>/<place>/<revision>[+sel].json  what is complete; written last
     refs/<scheme>/<place>/<revision>[+sel]         which fixed revision a moving one meant
+    listings/<scheme>/<place>.json                 what a repository held when it was last listed
     snapshots/<scheme>/<place>/<revision>[+sel]/   files under their published names
     workspaces/<hash>/                             links into snapshots, for files of several places
     pins/<scheme>/<place>/<revision>[+sel].json    what may not be removed, and who said so
@@ -125,6 +126,11 @@ class Layout:
         """The folder of an entry."""
         return _place(self.snapshots, uri) / _entry_name(revision, selection)
 
+    def listing(self, uri: SourceUri) -> Path:
+        """What is known of the place's last listing."""
+        place = _place(self.root / "listings", uri)
+        return place.with_name(f"{place.name}.json")
+
     def ref(self, uri: SourceUri, selection: str) -> Path:
         """Where it is noted which fixed revision the entry for `uri` has."""
         revision = uri.revision or "default"
@@ -212,6 +218,11 @@ class Layout:
         """Permissions of a file that is not content: those of the root, without execution."""
         return stat.S_IMODE(self.root.stat().st_mode) & 0o666
 
+    def unfinished_bytes(self) -> int:
+        """The size of files on their way and of rejected ones; notes about whole ones are none."""
+        paths = (*walk_files(self.partial), *walk_files(self.quarantine))
+        return sum(map(size_of, (path for path in paths if path.suffix != ".known")))
+
     def free_bytes(self) -> int:
         """What a user may still write on the disk of the cache, in bytes; 0 where unknown."""
         return self.known_free_bytes() or 0
@@ -270,12 +281,16 @@ def walk_files(top: Path) -> Iterator[Path]:
 
 
 def count_bytes(top: Path) -> int:
-    """The size of everything below the folder `top`; what vanishes meanwhile counts as nothing."""
-    total_bytes = 0
-    for path in walk_files(top):
-        with suppress(FileNotFoundError):
-            total_bytes += path.lstat().st_size
-    return total_bytes
+    """The size of everything below the folder `top`."""
+    return sum(map(size_of, walk_files(top)))
+
+
+def size_of(path: Path) -> int:
+    """The size of a file, in bytes; what vanished meanwhile has none."""
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _is_folder(path: Path) -> bool:

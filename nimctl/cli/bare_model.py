@@ -16,7 +16,7 @@ from nimctl.cache.patience import Patience, patiently
 from nimctl.catalog import Catalog, UnjudgedModel, UnjudgedModelError
 from nimctl.catalog.bare import TEXTS, BareModel, Headers, list_heads, make_bare_manifest
 from nimctl.catalog.nim_manifest import to_manifest
-from nimctl.cli.cached_files import CachedFiles
+from nimctl.cli.cached_files import CachedFiles, ReadHereFirst
 from nimctl.cli.fetching import opened_source
 from nimctl.cli.terminal import print_note
 from nimctl.core.gguf_header import GgufError, GgufHeader
@@ -178,7 +178,7 @@ def _opened(uri: SourceUri, settings: Settings) -> Iterator[Source]:
         yield CachedFiles(Cache(settings.cache_dir).entries())
         return
     with opened_source(uri, settings) as source:
-        yield source
+        yield ReadHereFirst(source, settings.cache_dir) if uri.scheme == "hf" else source
 
 
 def _patiently(uri: SourceUri, work: Callable[[], T]) -> T:

@@ -1,10 +1,13 @@
 """What the cache holds of a repository, as a source that asks nobody."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
-from nimctl.cache import CacheEntry
-from nimctl.core.source import ByteStream, Digest, Listing, RemoteFile, SourceUri
+from nimctl.cache import Cache, CacheEntry, ignore_progress
+from nimctl.cache.layout import Layout
+from nimctl.cache.verifying import check_entry
+from nimctl.core.source import ByteStream, Digest, Listing, RemoteFile, Source, SourceUri
 from nimctl.errors import FetchError, InputError
 from nimctl.sources.pieces import read_pieces
 
@@ -63,12 +66,8 @@ class CachedFiles:
             for entry in self._find(listing.uri)
             if any(one.path == file.path for one in entry.files)
         )
-        try:
-            with path.open("rb") as stream:
-                chunks = read_pieces(stream, start_bytes, end_bytes)
-                yield ByteStream(start_bytes=start_bytes, chunks=chunks)
-        except OSError as error:
-            raise FetchError(f"{path} cannot be read: {error.strerror}") from error
+        with _stream(path, start_bytes, end_bytes) as stream:
+            yield stream
 
     def close(self) -> None:
         """Nothing is held."""
@@ -80,3 +79,59 @@ class CachedFiles:
             if (entry.uri.scheme, entry.uri.location) == (uri.scheme, uri.location)
             and uri.revision in (None, entry.revision)
         ]
+
+
+class ReadHereFirst:
+    """A source of which what was brought before is read on this disk."""
+
+    listing_note = None
+
+    def __init__(self, source: Source, cache_dir: Path) -> None:
+        """Look below `cache_dir`; the rest comes from `source`, which whoever made it closes."""
+        self._source = source
+        self._cache_dir = cache_dir
+        self._paths: dict[str, Path] = {}
+        self.connections = source.connections
+
+    def list_files(self, uri: SourceUri) -> Listing:
+        """What the source lists; what of it is here, and unchanged since it was verified."""
+        listing = self._source.list_files(uri)
+        layout = Layout(root=self._cache_dir)
+        sizes = {file.path: file.size_bytes for file in listing.files}
+        for entry in Cache(self._cache_dir).entries():
+            here = (entry.uri.scheme, entry.uri.location, entry.revision)
+            if here != (uri.scheme, uri.location, listing.revision):
+                continue
+            damaged = check_entry(layout, entry, ignore_progress)
+            self._paths |= {
+                file.path: entry.path / file.path
+                for file in entry.files
+                if file not in damaged and sizes.get(file.path) == file.size_bytes
+            }
+        return listing
+
+    def open(
+        self,
+        listing: Listing,
+        file: RemoteFile,
+        start_bytes: int,
+        end_bytes: int | None = None,
+    ) -> AbstractContextManager[ByteStream]:
+        """A stretch of the file, from here or from the source."""
+        path = self._paths.get(file.path)
+        if path is None:
+            return self._source.open(listing, file, start_bytes, end_bytes)
+        return _stream(path, start_bytes, end_bytes)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@contextmanager
+def _stream(path: Path, start_bytes: int, end_bytes: int | None) -> Iterator[ByteStream]:
+    try:
+        with path.open("rb") as stream:
+            chunks = read_pieces(stream, start_bytes, end_bytes)
+            yield ByteStream(start_bytes=start_bytes, chunks=chunks)
+    except OSError as error:
+        raise FetchError(f"{path} cannot be read: {error.strerror}") from error

@@ -11,6 +11,7 @@ from nimctl.cache.layout import Layout
 from nimctl.cache.rate import RateLimit
 from nimctl.cli.facts import Machine, judge
 from nimctl.cli.guarded_source import GuardedSource
+from nimctl.cli.known_listings import know_listings
 from nimctl.cli.listing_check import ListingCheck
 from nimctl.cli.mirroring import find_mirror, open_mirror
 from nimctl.cli.pickle_scan import scan_pickles
@@ -142,7 +143,7 @@ def opened_source(
     )
     mirror = find_mirror(uri, settings.mirrors)
     if mirror is None:
-        source = open_source(uri, access)
+        source = know_listings(open_source(uri, access), settings.cache_dir)
     else:
         source = open_mirror(uri, mirror, access, pinned, tell)
     try:

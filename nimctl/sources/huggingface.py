@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 
 
 class HuggingFaceSource:
-    """A Hugging Face hub, or a server that speaks like one."""
+    """A Hugging Face hub, or a server that speaks like one.
+
+    Attributes:
+        endpoint: Its address, without a slash at the end.
+    """
 
     connections = 16
     listing_note = None
 
     def __init__(self, access: SourceAccess) -> None:
-        self._endpoint = access.hf_endpoint.rstrip("/")
+        self.endpoint = access.hf_endpoint.rstrip("/")
         self._token = access.hf_token
         self._stall_timeout_s = access.stall_timeout_s
         self._transfer = HttpTransfer(
@@ -45,7 +49,7 @@ class HuggingFaceSource:
         self._has_listed = True
         # Its telemetry would ask another server than the one the user named.
         constants.HF_HUB_DISABLE_TELEMETRY = True
-        api = HfApi(endpoint=self._endpoint, token=self._token or False, library_name="nimctl")
+        api = HfApi(endpoint=self.endpoint, token=self._token or False, library_name="nimctl")
         with self._failures_in_words(uri):
             commit = api.model_info(
                 uri.location, revision=uri.revision, timeout=self._stall_timeout_s
@@ -56,6 +60,20 @@ class HuggingFaceSource:
             files = tuple(_describe(entry) for entry in tree if isinstance(entry, RepoFile))
         return Listing(uri=uri, revision=commit, files=files)
 
+    def find_commit(self, uri: SourceUri) -> str | None:
+        """The commit that the revision names now, by one small request; None if it is not said.
+
+        Raises:
+            FetchError: refused; TemporaryFetchError where a later try may help.
+        """
+        revision = f"/revision/{quote(uri.revision, safe='')}" if uri.revision else ""
+        commit = self._transfer.read_object(
+            f"{self.endpoint}/api/models/{quote(uri.location)}{revision}?expand=sha",
+            secrets=self._secrets,
+            explain=partial(self._explain, uri),
+        ).get("sha")
+        return commit if isinstance(commit, str) else None
+
     def open(
         self,
         listing: Listing,
@@ -65,12 +83,12 @@ class HuggingFaceSource:
     ) -> AbstractContextManager[ByteStream]:
         """Stream a file of the listed commit; its signed address is kept until it is refused."""
         return self._transfer.stream_file(
-            f"{self._endpoint}/{listing.uri.location}/resolve/"
+            f"{self.endpoint}/{listing.uri.location}/resolve/"
             f"{quote(listing.revision, safe='')}/{quote(file.path)}",
             file,
             start_bytes,
             end_bytes,
-            secrets={"Authorization": f"Bearer {self._token}"} if self._token else {},
+            secrets=self._secrets,
             explain=partial(self._explain, listing.uri),
         )
 
@@ -83,8 +101,12 @@ class HuggingFaceSource:
             close_session()
 
     @property
+    def _secrets(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
+    @property
     def _host(self) -> str:
-        return urlsplit(self._endpoint).netloc
+        return urlsplit(self.endpoint).netloc
 
     @contextmanager
     def _failures_in_words(self, uri: SourceUri) -> Iterator[None]:
@@ -118,7 +140,7 @@ class HuggingFaceSource:
         if code == "GatedRepo":
             return AccessDeniedError(
                 f"{uri.location} is gated: its licence must be accepted first",
-                hint=f"accept the licence at {self._endpoint}/{uri.location}, "
+                hint=f"accept the licence at {self.endpoint}/{uri.location}, "
                 "then set HF_TOKEN to a token of that account",
             )
         if code == "RepoNotFound" or status == 401:
