@@ -79,8 +79,7 @@ def plan_pruning(layout: Layout, request: PruneRequest) -> Pruning:
     """
     orphans, leftovers = _list_orphans(layout), tuple(_list_leftovers(layout, request))
     names = [layout.blob(sha256) for sha256 in orphans] + list(leftovers)
-    kept_bytes = sum(map(count_bytes, (layout.blobs, layout.partial, layout.quarantine)))
-    kept_bytes += count_bytes(layout.trash)
+    kept_bytes = count_bytes(layout.blobs) + layout.unfinished_bytes() + count_bytes(layout.trash)
     kept_bytes -= sum(facts.st_size for name in names if (facts := look_at(name)) is not None)
     removal = _choose(layout, request, kept_bytes)
     return Pruning(

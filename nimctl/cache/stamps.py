@@ -13,7 +13,7 @@ from pathlib import Path
 from nimctl.cache.layout import Layout, read_text
 from nimctl.core.source import SourceUri
 
-_PIECE_BYTES = 1024**2
+_PIECE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -223,7 +223,7 @@ class Cache:
             root=self.root,
             entries=self.entries(),
             blob_bytes=count_bytes(layout.blobs),
-            partial_bytes=count_bytes(layout.partial) + count_bytes(layout.quarantine),
+            partial_bytes=layout.unfinished_bytes(),
             workspace_bytes=count_bytes(layout.workspaces),
             trash_bytes=count_bytes(layout.trash),
             free_bytes=layout.free_bytes(),
