@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from nimctl.cache import Cache, CacheEntry, FetchRequest, Note
@@ -140,6 +140,7 @@ def opened_source(
         hf_endpoint=settings.hf_endpoint,
         hf_token=settings.hf_token.reveal() or read_hub_login(),
         ngc_key=settings.ngc_api_key.reveal(),
+        ca_file=find_authorities(settings.environment),
     )
     mirror = find_mirror(uri, settings.mirrors)
     if mirror is None:
@@ -150,6 +151,16 @@ def opened_source(
         yield source
     finally:
         source.close()
+
+
+def find_authorities(environment: Mapping[str, str]) -> Path | None:
+    """The file or folder of certificates that `REQUESTS_CA_BUNDLE` names.
+
+    `SSL_CERT_FILE`, which is stronger, is obeyed by Python's own TLS without being told.
+    """
+    if environment.get("SSL_CERT_FILE") or not environment.get("REQUESTS_CA_BUNDLE"):
+        return None
+    return Path(environment["REQUESTS_CA_BUNDLE"])
 
 
 def find_weights_dir(artifact: Artifact, settings: Settings) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -16,6 +17,7 @@ from nimctl.core.source import (
 from nimctl.errors import AccessDeniedError, FetchError, InputError
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.http_failures import connection_failure, refusal
+from nimctl.sources.http_pools import trusting_context
 from nimctl.sources.http_transfer import HttpTransfer
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class HuggingFaceSource:
         self.endpoint = access.hf_endpoint.rstrip("/")
         self._token = access.hf_token
         self._stall_timeout_s = access.stall_timeout_s
+        self._ca_file = access.ca_file
         self._transfer = HttpTransfer(
             stall_timeout_s=access.stall_timeout_s, ca_file=access.ca_file
         )
@@ -47,6 +50,8 @@ class HuggingFaceSource:
         from huggingface_hub.hf_api import RepoFile
 
         self._has_listed = True
+        if self._ca_file is not None:
+            _trust(self._ca_file)
         # Its telemetry would ask another server than the one the user named.
         constants.HF_HUB_DISABLE_TELEMETRY = True
         api = HfApi(endpoint=self.endpoint, token=self._token or False, library_name="nimctl")
@@ -151,6 +156,19 @@ class HuggingFaceSource:
                 else "check the name; if the model is private, set HF_TOKEN",
             )
         return None
+
+
+def _trust(ca_file: Path) -> None:
+    """Let huggingface_hub believe these authorities, and no others."""
+    from huggingface_hub import get_session, set_client_factory
+
+    usual, context = get_session(), trusting_context(ca_file)
+    # The client's class is that of httpx or, in later releases, of its successor.
+    set_client_factory(
+        lambda: type(usual)(
+            event_hooks=usual.event_hooks, follow_redirects=True, timeout=None, verify=context
+        )
+    )
 
 
 def _describe(entry: "RepoFile") -> RemoteFile:
