@@ -130,12 +130,13 @@ def pin_models(
     models: NamedModels,
     cache_dir: options.CacheDir = None,
     manifest_dir: options.ManifestDir = None,
+    json: options.Json = False,
 ) -> None:
     """Keep what the cache holds of MODEL: neither `prune` nor a plain `rm` removes it."""
     from nimctl.cli import cache_actions, facts
 
     settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
-    cache_actions.pin_models(models, settings, pinned=True)
+    cache_actions.pin_models(models, settings, pinned=True, json=json)
 
 
 @cache.command("unpin", short_help="Let pinned models be removed again.")
@@ -143,12 +144,13 @@ def unpin_models(
     models: NamedModels,
     cache_dir: options.CacheDir = None,
     manifest_dir: options.ManifestDir = None,
+    json: options.Json = False,
 ) -> None:
     """Let what the cache holds of MODEL be removed again."""
     from nimctl.cli import cache_actions, facts
 
     settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
-    cache_actions.pin_models(models, settings, pinned=False)
+    cache_actions.pin_models(models, settings, pinned=False, json=json)
 
 
 cache.command("import", short_help="Take models over from other tools, or out of a bundle.")(

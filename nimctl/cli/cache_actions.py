@@ -158,15 +158,16 @@ def prune_models(request: PruneRequest, settings: Settings, *, dry_run: bool, js
     cache_text.print_pruning(pruning, request, is_done=not dry_run, json=json)
 
 
-def pin_models(names: list[str], settings: Settings, *, pinned: bool) -> None:
+def pin_models(names: list[str], settings: Settings, *, pinned: bool, json: bool) -> None:
     """Pin or unpin what names mean."""
     cache = Cache(settings.cache_dir)
-    for held in choose_entries(cache.list_held(), names, settings):
+    chosen = choose_entries(cache.list_held(), names, settings)
+    for held in chosen:
         if pinned:
             cache.pin(held.key)
         else:
             cache.unpin(held.key)
-        print_note(f"{'pinned' if pinned else 'unpinned'} {held.entry.uri} ({held.entry.revision})")
+    cache_text.print_pins(chosen, pinned=pinned, json=json)
 
 
 def _choose_keys(cache: Cache, names: list[str], settings: Settings) -> set[str]:

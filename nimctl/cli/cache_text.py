@@ -261,3 +261,16 @@ def print_pruning(pruning: Pruning, request: PruneRequest, *, is_done: bool, jso
     )
     if request.max_bytes is not None and pruning.kept_bytes > request.max_bytes:
         print_note("the rest is pinned, in use, or of downloads that may still be continued")
+
+
+def print_pins(entries: tuple[HeldEntry, ...], *, pinned: bool, json: bool) -> None:
+    """What was pinned or unpinned."""
+    if json:
+        sources = [
+            {"source": str(held.entry.uri), "revision": held.entry.revision} for held in entries
+        ]
+        print_json({"entries": sources, "pinned": pinned})
+        return
+    for held in entries:
+        done = "pinned" if pinned else "unpinned"
+        print_note(f"{done} {held.entry.uri} ({held.entry.revision})")
