@@ -37,7 +37,9 @@ def derive_entry(layout: Layout, request: FetchRequest) -> Derived | None:
     revision = (read_text(layout.ref(request.uri, "")) or "").strip() or request.uri.revision
     if not revision:
         return None
-    entries = [entry for entry in read_entries(layout) if _is_of(entry, request, revision)]
+    path = layout.snapshot(request.uri, revision, request.selection)
+    others = (entry for entry in read_entries(layout) if entry.path != path)
+    entries = [entry for entry in others if _is_of(entry, request, revision)]
     held = {file.path: file for entry in entries for file in entry.files}
     is_all = request.policy == ONLY_DATA and any(not selection_of(one) for one in entries)
     if not entries or not (is_all or _names_only(request, held)):
@@ -45,7 +47,6 @@ def derive_entry(layout: Layout, request: FetchRequest) -> Derived | None:
     files = _choose(layout, request, revision, held)
     if files is None:
         return None
-    path = layout.snapshot(request.uri, revision, request.selection)
     entry = CacheEntry(uri=request.uri, revision=revision, path=path, files=files)
     donors = (one for one in entries if set(files) <= set(one.files))
     return Derived(entry=entry, donor=next(donors, None))

@@ -1,7 +1,7 @@
 """The cache: finds what is whole, brings what is missing, tells what it holds."""
 
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,9 +135,16 @@ class Cache:
             derived = derive_entry(self._layout, request)
             if derived is not None:
                 # A cache that may only be read is no harm: `find` names the donor.
-                with suppress(OSError, BlobRemovedError):
+                with suppress(OSError, BlobRemovedError), self._held(derived.entry):
                     make_snapshot(self._layout, derived.entry.path, derived.entry.files)
                     write_entry(self._layout, request, derived.entry)
+
+    def _held(self, entry: CacheEntry) -> AbstractContextManager[None]:
+        """Keep other processes from removing an entry that is being written."""
+        folder = str(entry.path.relative_to(self.root))
+        blobs = tuple(file.sha256 for file in entry.files)
+        what = f"a fetch of {entry.uri}"
+        return hold_lease(self._layout, what, folders=(folder,), blobs=blobs)
 
     def _take_back(self, request: FetchRequest) -> CacheEntry | None:
         """The entry for `request`, where only blobs are gone of which the names are left."""
