@@ -52,7 +52,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     if asked:
         try:
             return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     window = re.search(r"\bt=(\d+)", headers.get("RateLimit", ""))
     return float(window.group(1)) if window else None

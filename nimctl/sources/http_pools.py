@@ -1,5 +1,6 @@
 """Asks web servers over connections that are kept, by this machine's proxies and certificates."""
 
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,7 +93,8 @@ class HttpPools:
 def finish(response: "BaseHTTPResponse") -> None:
     """Keep the connection for the next request if the body was read to its end, else close it."""
     length = response.headers.get("Content-Length", "")
-    if response.status >= 300 and length.isdecimal() and int(length) <= SMALL_BODY_BYTES:
+    is_small = re.fullmatch("[0-9]{1,5}", length) and int(length) <= SMALL_BODY_BYTES
+    if response.status >= 300 and is_small:
         response.drain_conn()
     if response.closed:
         response.release_conn()

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from nimctl.core.source import RemoteFile, SourceChangedError, TemporaryFetchError
 from nimctl.errors import FetchError
 
+_NUMBER = "[0-9]{1,18}"
+"""A number of bytes; Python refuses to read one of thousands of digits."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stretch:
@@ -42,7 +45,7 @@ def announced(host: str, status: int, headers: Mapping[str, str]) -> Stretch:
         FetchError: it does not say.
     """
     length = headers.get("Content-Length", "")
-    length_bytes = int(length) if length.isdecimal() else None
+    length_bytes = int(length) if re.fullmatch(_NUMBER, length) else None
     if status == 200:
         return Stretch(
             start_bytes=0, end_bytes=length_bytes, size_bytes=length_bytes, is_whole=True
@@ -50,7 +53,7 @@ def announced(host: str, status: int, headers: Mapping[str, str]) -> Stretch:
     if headers.get("Content-Type", "").startswith("multipart/"):
         raise FetchError(f"{host} sends several stretches at once although one was asked")
     told = re.fullmatch(
-        r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", "").strip(), re.ASCII
+        rf"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER}|\*)", headers.get("Content-Range", "").strip()
     )
     if told is None:
         raise FetchError(f"{host} does not say which bytes it sends")

@@ -31,7 +31,7 @@ from nimctl.sources.http_ranges import (
     version_of,
 )
 from nimctl.sources.pieces import PIECE_BYTES
-from nimctl.sources.reach import is_inside
+from nimctl.sources.reach import is_inside, is_of_one_wire
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -357,7 +357,11 @@ def _parse(address: str) -> "Url":
 
 
 def _redirected(url: "Url", location: str) -> "Url":
-    target = _parse(urljoin(url.url, location))
+    try:
+        address = urljoin(url.url, location)
+    except ValueError as error:
+        raise FetchError(f"{url.host} redirects to what is no web address") from error
+    target = _parse(address)
     if target.scheme not in ("https", url.scheme):
         raise FetchError(f"{url.host} redirects to an insecure address on {target.host}; refused")
     return target
@@ -367,6 +371,8 @@ def _check_reach(first: "Url", target: "Url") -> None:
     """A place in the internet must not lead requests to this machine or into its networks."""
     if target.host == first.host:
         return
+    if is_of_one_wire(target.host or ""):
+        raise FetchError(f"{first.host} redirects to {target.host}, a link-local address; refused")
     look_up = proxy_for(target) is None
     if is_inside(target.host or "", look_up=look_up) and not is_inside(
         first.host or "", look_up=look_up

@@ -4,6 +4,17 @@ import ipaddress
 import socket
 
 
+def is_of_one_wire(host: str) -> bool:
+    """Whether `host` is an address that only neighbours can reach (169.254.0.0/16, fe80::/10).
+
+    Clouds tell a machine its own passwords there.
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_link_local
+    except ValueError:
+        return False
+
+
 def is_inside(host: str, *, look_up: bool) -> bool:
     """Whether `host` is this machine, or lies in a private network.
 
