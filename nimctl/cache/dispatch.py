@@ -190,7 +190,8 @@ class Dispatch:
             if isinstance(error, TemporaryFetchError):
                 self._ramp.back_off(alone=bool(error.retry_after_s))
                 self._put_off(intake, error, is_trickle=False)
-                self._leave_alone(error.retry_after_s or 0.0)
+                if intake.error is None:
+                    self._leave_alone(error.retry_after_s or 0.0)
             else:
                 intake.error = intake.error or error
 

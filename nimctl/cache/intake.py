@@ -98,6 +98,8 @@ class Intake:
     def received_bytes(self) -> int:
         """What is here of the file."""
         blocks = len(self.present) * BLOCK_BYTES
+        if self.size_bytes and count_blocks(self.size_bytes) - 1 in self.present:
+            blocks -= -self.size_bytes % BLOCK_BYTES
         begun = sum(lease.position_bytes % BLOCK_BYTES for lease in self.leases)
         held = blocks + begun + sum(place % BLOCK_BYTES for place in self.unfinished)
         return held if self.size_bytes is None else min(held, self.size_bytes)

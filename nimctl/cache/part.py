@@ -92,7 +92,8 @@ class Part:
         returns.
 
         Raises:
-            FetchError: another process took this one for dead and goes on with the part.
+            FetchError: another process took this one for dead and goes on with the part, or
+                something else is in the place of the blob.
         """
         os.ftruncate(self._descriptor, size_bytes)
         os.fchmod(self._descriptor, 0o444)
@@ -104,6 +105,8 @@ class Part:
                 f"another process goes on with {self._path.name}, for this one was silent too long",
                 hint="run the same command again; it takes what the other one brought",
             ) from None
+        except IsADirectoryError:
+            raise FetchError(f"{blob} should be a file of the cache but is a folder") from None
         sync_folder(blob.parent)
         self._delete_journal()
 
