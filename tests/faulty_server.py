@@ -41,6 +41,8 @@ class Fault:
         wrong-start, wrong-end, wrong-total: the Content-Range is off by one there; for the first
             it is the next stretch of the same length.
         half: an honest Content-Range for the first half of what was asked.
+        cut-half: the connection ends after half of what was asked, at least one byte.
+        silent: no answer at all, until `release`.
         multipart: status 206 of the kind multipart/byteranges.
 
     Attributes:
@@ -85,6 +87,7 @@ class FaultyServers:
     Attributes:
         rate_bytes_s: What each connection sends per second; None is as fast as it can.
         sent_bytes: Bytes of each file that left so far, whatever became of them.
+        refused_s: When a `status` fault struck, on the monotonic clock.
         stalled: Set as soon as a `stall` fault has struck.
     """
 
@@ -93,6 +96,7 @@ class FaultyServers:
         self.seen: list[Seen] = []
         self.sent_bytes: dict[str, int] = {}
         self.rate_bytes_s: float | None = None
+        self.refused_s: list[float] = []
         self.released = threading.Event()
         self.stalled = threading.Event()
         self._lock = threading.Lock()
@@ -227,6 +231,7 @@ class FileHandler(BaseHTTPRequestHandler):
     def send_status(self, fault: Fault) -> None:
         """The bare answer that a fault of the kind `status` asks for."""
         headers = {name.replace("-", "_"): value for name, value in fault.headers.items()}
+        self.place.refused_s.append(time.monotonic())
         self.send(fault.status, b"", **headers)
 
     def send_file(self, key: str, path: str, content: bytes, etag: str) -> None:
@@ -238,8 +243,8 @@ class FileHandler(BaseHTTPRequestHandler):
         start, end = self._asked_range(len(content), etag)
         fault = self.place.take_fault(path, start, end) if self.command == "GET" else None
         kind = "" if fault is None else fault.kind
-        if fault is not None and kind == "status":
-            self.send_status(fault)
+        if fault is not None and kind in ("status", "silent"):
+            self._refuse(fault)
             return
         if start > end:
             self.send(416, Content_Range=f"bytes */{len(content)}")
@@ -267,7 +272,17 @@ class FileHandler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             if kind in ("long", "overrun"):
                 body = memoryview(bytes(body) + b"more")
+            if kind == "cut-half":
+                body = body[: (len(body) + 1) // 2]
+                self.close_connection = True
             self._send_body(key, body, start, fault)
+
+    def _refuse(self, fault: Fault) -> None:
+        if fault.kind == "status":
+            self.send_status(fault)
+        else:
+            self.place.released.wait()
+            self.close_connection = True
 
     def _asked_range(self, size: int, etag: str) -> tuple[int, int]:
         """Start and end, which is not part of it; an end below the start cannot be satisfied."""
