@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -343,9 +343,14 @@ def _origin(url: "Url") -> tuple[str | None, str | None, int | None]:
     return url.scheme, url.host, url.port or {"https": 443, "http": 80}.get(url.scheme or "")
 
 
+_IMPORTING = Lock()
+"""Two threads that import one package at once may each wait for what the other has begun."""
+
+
 def _parse(address: str) -> "Url":
-    from urllib3.exceptions import LocationParseError
-    from urllib3.util import parse_url
+    with _IMPORTING:
+        from urllib3.exceptions import LocationParseError
+        from urllib3.util import parse_url
 
     try:
         url = parse_url(address)
