@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from nimctl.core.source import Source, SourceUri
-from nimctl.errors import InputError
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.http import HttpSource
 from nimctl.sources.huggingface import HuggingFaceSource
 from nimctl.sources.local import LocalSource
 from nimctl.sources.modelscope import ModelScopeSource
 from nimctl.sources.ngc import NgcSource
+from nimctl.sources.object_store import ObjectStoreSource
 from nimctl.sources.oci import OciSource
 from nimctl.sources.pypi import PypiSource
 
@@ -26,20 +26,11 @@ SOURCES: Mapping[str, Callable[[SourceAccess], Source]] = MappingProxyType(
         "http": HttpSource,
         "file": LocalSource,
         "oci": OciSource,
+        **dict.fromkeys(("s3", "gs", "az"), ObjectStoreSource),
     }
 )
 
 
 def open_source(uri: SourceUri, access: SourceAccess) -> Source:
-    """The source that serves `uri`; nothing is contacted yet, and the caller closes it.
-
-    Raises:
-        InputError: nimctl cannot fetch from such an address yet.
-    """
-    make = SOURCES.get(uri.scheme)
-    if make is None:
-        raise InputError(
-            f"nimctl cannot fetch from {uri.scheme}:// addresses yet ({uri}); "
-            f"it can from {', '.join(SOURCES)}"
-        )
-    return make(access)
+    """The source that serves `uri`; nothing is contacted yet, and the caller closes it."""
+    return SOURCES[uri.scheme](access)

@@ -8,15 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from email.utils import formatdate
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from fake_hub import FakeHub, Fault
 
 from nimctl.cache import Cache, FetchRequest, RetryPolicy
-from nimctl.core.source import Source, SourceChangedError, SourceUri, parse_source_uri
+from nimctl.core.source import SCHEMES, Source, SourceChangedError, SourceUri, parse_source_uri
 from nimctl.errors import FetchError, InputError
-from nimctl.sources import SourceAccess, open_source
+from nimctl.sources import SOURCES, SourceAccess, open_source
 from nimctl.sources.http_failures import retry_after_s
 
 CONTENT = random.Random(4).randbytes(150_000)
@@ -132,6 +133,14 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         source.list_files(uri)
 
 
-def test_a_place_not_built_yet_is_told() -> None:
-    with pytest.raises(InputError, match="cannot fetch from s3:// addresses yet"):
-        make_source(parse_source_uri("s3://bucket/model"))
+def test_every_scheme_of_an_address_has_a_source() -> None:
+    assert set(SOURCES) == set(SCHEMES)
+
+
+def test_a_store_whose_library_is_not_installed_is_told_with_the_command() -> None:
+    if find_spec("obstore") is not None:
+        pytest.skip("obstore is installed")
+    uri = parse_source_uri("s3://bucket/model")
+    with closing(make_source(uri)) as source, pytest.raises(InputError, match="obstore") as caught:
+        source.list_files(uri)
+    assert caught.value.hint == "pip install 'nimctl[object-stores]'"
