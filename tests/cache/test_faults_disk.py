@@ -7,7 +7,9 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -15,7 +17,7 @@ from threading import Event
 import pytest
 from blake3 import blake3
 from cache_stock import Stock, read_files
-from fake_hub import FakeHub
+from fake_hub import FakeHub, Fault
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -98,22 +100,34 @@ def test_killed_at_every_step_it_ends_in_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_any_order_of_kills_ends_in_the_same_bytes(hub: FakeHub, tmp_path: Path, run: Run) -> None:
-    strikes = st.tuples(st.sampled_from(STEPS), st.integers(1, 4))
+def test_any_order_of_kills_and_faults_ends_in_the_same_bytes(
+    hub: FakeHub, tmp_path: Path, run: Run
+) -> None:
+    kills = st.tuples(st.sampled_from(STEPS), st.integers(1, 4))
+    kinds = st.sampled_from(["drop", "reset", "corrupt", "ignore-range", "half", "overrun"])
+    wires = st.builds(Fault, kind=kinds, at_byte=st.integers(0, SIZE_BYTES - 1))
+    strikes = st.tuples(kills, st.lists(wires, max_size=2), st.booleans())
 
     @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
     @given(strikes=st.lists(strikes, max_size=6))
-    def law(strikes: list[tuple[str, int]]) -> None:
-        with TemporaryDirectory(dir=tmp_path) as folder:
+    def law(strikes: list[tuple[tuple[str, int], list[Fault], bool]]) -> None:
+        with TemporaryDirectory(dir=tmp_path) as folder, ThreadPoolExecutor() as others:
             root, served = Path(folder, "cache"), hub.served("acme/toy", NAME)
-            for step, count in strikes:
-                assert run(step, count=count, root=root)[0] in (-9, 0)
+            processes = 1
+            for (step, count), faults, has_company in strikes:
+                for fault in faults:
+                    hub.add_fault(NAME, replace(fault))
+                company = [others.submit(run, root=root)] if has_company else []
+                assert run(step, count=count, root=root)[0] in (-9, 0, 4)
+                assert all(other.result()[0] in (0, 4) for other in company)
+                processes += 1 + has_company
                 check_what_shows(root)
+            hub.faults.clear()
             check_brought(run(root=root))
-            # What a connection had under way, and a part whose lock had no name yet.
-            most = SIZE_BYTES * (1 + sum(step == "write.lock" for step, _ in strikes))
-            brought = hub.served("acme/toy", NAME) - served
-            assert brought <= most + len(strikes) * SIZE_BYTES
+            # A file of three blocks is in the buffers of its connections as soon as it is asked
+            # for, and one that arrived damaged is brought again.
+            most_bytes = SIZE_BYTES * (processes + 2 * sum(len(f) for _, f, _ in strikes))
+            assert hub.served("acme/toy", NAME) - served <= most_bytes
 
     law()
 
