@@ -324,8 +324,12 @@ class FileHandler(BaseHTTPRequestHandler):
         begun_s = time.monotonic()
         for offset in range(0, len(body), step):
             piece = body[offset : offset + step]
-            self.wfile.write(piece)
-            self.place.note_sent(key, len(piece))
+            self.place.note_sent(key, len(piece))  # before a quick reader has it
+            try:
+                self.wfile.write(piece)
+            except OSError:
+                self.place.note_sent(key, -len(piece))
+                raise
             if rate is not None:
                 early_s = begun_s + (offset + len(piece)) / rate - time.monotonic()
                 time.sleep(max(0.0, early_s))

@@ -61,7 +61,8 @@ def check_room(layout: Layout, plan: FetchPlan) -> None:
     Raises:
         DiskFullError: less is free than is still to bring.
     """
-    if plan.lacking_bytes > plan.free_bytes:
+    says_size = layout.known_free_bytes() is not None
+    if says_size and plan.lacking_bytes > plan.free_bytes:
         raise DiskFullError(
             f"{plan.uri} needs {format_file_bytes(plan.lacking_bytes)} more, but the disk of "
             f"{layout.root} has {format_file_bytes(plan.free_bytes)} free",
