@@ -301,7 +301,8 @@ class ScriptedEngine:
 
 
 def _close_when_asked_again(connection):
-    connection.recv(65536)
+    with contextlib.suppress(OSError):  # the test ended first
+        connection.recv(65536)
     connection.close()
 
 
