@@ -47,7 +47,8 @@ class Result:
 def run(clean_environment, tmp_path: Path, monkeypatch) -> Callable[..., Result]:
     """The program in this process: a child for each of so many calls would take a minute."""
     monkeypatch.chdir(tmp_path)
-    unset = dict.fromkeys(name for name in os.environ if name.startswith(("HF_", "NIM", "NGC", "XDG_")))
+    ours = ("HF_", "NIM", "NGC", "XDG_")
+    unset = dict.fromkeys(name for name in os.environ if name.startswith(ours))
 
     def run_here(*arguments: str, **environment: str) -> Result:
         done = CliRunner().invoke(app, arguments, env=unset | clean_environment | environment)
