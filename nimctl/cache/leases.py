@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 
 from nimctl.cache.layout import Layout, read_text, walk_files
+from nimctl.cache.owners import name_machine, name_process
 
 BEAT_S = 60.0
 SILENCE_S = 600.0
@@ -59,7 +59,7 @@ def hold_lease(
         host=platform.node(),
         pid=os.getpid(),
         machine=name_machine(),
-        process=_name_process(os.getpid()),
+        process=name_process(os.getpid()),
         started_at_s=time.time(),
         folders=folders,
         blobs=blobs,
@@ -149,22 +149,5 @@ def is_locked(path: Path) -> bool:
 def _may_live(lease: Lease, path: Path) -> bool:
     """Where no lock is seen: the process is there all the same, or was heard of not long ago."""
     if lease.machine == name_machine():
-        return bool(lease.process) and _name_process(lease.pid) == lease.process
+        return bool(lease.process) and name_process(lease.pid) == lease.process
     return time.time() - path.lstat().st_mtime < SILENCE_S
-
-
-def name_machine() -> str:
-    """Names this machine until it is started again, 8 hex digits."""
-    try:
-        name = Path("/proc/sys/kernel/random/boot_id").read_text()
-    except OSError:
-        name = platform.node()
-    return sha256(name.encode()).hexdigest()[:8]
-
-
-def _name_process(pid: int) -> str:
-    """When a process was started, field 22 of /proc/PID/stat (proc(5)); empty where unknown."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""

@@ -11,9 +11,9 @@ from nimctl.cache.leases import (
     SILENCE_S,
     is_locked,
     list_dead_leases,
-    name_machine,
     read_leases,
 )
+from nimctl.cache.owners import name_machine
 from nimctl.cache.pins import read_pins
 from nimctl.cache.records import Record, read_records, record_path
 from nimctl.cache.removal import (
