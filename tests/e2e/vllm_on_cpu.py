@@ -88,4 +88,4 @@ def _read(pid, name):
 
 def is_wanted():
     """Whether a test may install vLLM: it takes minutes and gigabytes."""
-    return os.environ.get("NIMCTL_TEST_VLLM") == "1"
+    return os.environ.get("TEST_WITH_VLLM") == "1"
