@@ -69,5 +69,6 @@ def run_all(
         on_end()
         end_s = time.monotonic() + LEAVE_S
         for worker in workers:
-            worker.join(max(0.0, end_s - time.monotonic()))
+            if worker.is_alive():  # Ctrl-C may come before all have begun
+                worker.join(max(0.0, end_s - time.monotonic()))
     return tuple(future.result() for future in futures)
