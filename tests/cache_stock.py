@@ -11,15 +11,8 @@ from pathlib import Path
 
 from fake_hub import FakeHub
 
-from nimctl.cache import (
-    Cache,
-    CacheEntry,
-    FetchRequest,
-    OnProgress,
-    RetryPolicy,
-    Verification,
-    ignore_progress,
-)
+from nimctl.cache import Cache, CacheEntry, FetchRequest, OnProgress, RetryPolicy, ignore_progress
+from nimctl.cache.upkeep import Upkeep, Verification
 from nimctl.core.source import Source, parse_source_uri
 from nimctl.sources import SourceAccess, open_source
 
@@ -35,6 +28,10 @@ class Stock:
 
     hub: FakeHub
     cache: Cache
+
+    @property
+    def upkeep(self) -> Upkeep:
+        return Upkeep(self.cache)
 
     def request(self, name: str) -> FetchRequest:
         uri = parse_source_uri(f"hf://{name}")
@@ -73,7 +70,7 @@ class Stock:
         return self.cache.root / "stamps" / sha256[:2] / f"{sha256}.json"
 
     def verify(self, *, deep: bool = False) -> Verification:
-        return self.cache.verify(deep=deep)
+        return self.upkeep.verify(deep=deep)
 
 
 def sha256_of(content: bytes) -> str:

@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass
 
 from nimctl.cache.entry import CachedFile, CacheEntry
+from nimctl.cache.known import find_blob
 from nimctl.cache.layout import Layout, read_text
 from nimctl.cache.moving import selection_of
 from nimctl.cache.records import read_entries
 from nimctl.cache.request import ONLY_DATA, FetchRequest, choose_files
-from nimctl.cache.transfer import find_blob
 from nimctl.core.source import Digest, Listing, RemoteFile
 from nimctl.errors import FetchError
 

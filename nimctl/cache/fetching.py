@@ -1,6 +1,5 @@
 """One fetch from beginning to end: list, choose, check room, bring files at once, publish."""
 
-from dataclasses import replace
 from threading import Event
 
 from nimctl.cache.dispatch import Dispatch
@@ -8,7 +7,7 @@ from nimctl.cache.entry import CachedFile, CacheEntry, FetchPlan
 from nimctl.cache.layout import Layout
 from nimctl.cache.locks import WorkLock
 from nimctl.cache.others import request_lock
-from nimctl.cache.patience import Patience, RetryPolicy, patiently
+from nimctl.cache.patience import RetryPolicy, list_patiently
 from nimctl.cache.planning import check_room, plan_listed, plan_pinned
 from nimctl.cache.progress import (
     FetchAdvanced,
@@ -16,13 +15,12 @@ from nimctl.cache.progress import (
     FileAdvanced,
     FileDone,
     FileStarted,
-    ListingStarted,
     Note,
     OnProgress,
     Progress,
 )
 from nimctl.cache.receiving import receive_spans, watch_transfers
-from nimctl.cache.records import find_entry, write_entry
+from nimctl.cache.records import find_entry, is_fixed, write_entry
 from nimctl.cache.request import FetchRequest, choose_files
 from nimctl.cache.snapshot import make_snapshot
 from nimctl.cache.transfer import Transfer
@@ -32,7 +30,6 @@ from nimctl.core.source import (
     RemoteFile,
     Source,
     SourceChangedError,
-    TemporaryFetchError,
 )
 from nimctl.core.units import format_file_bytes
 from nimctl.errors import InterruptedByUserError
@@ -50,12 +47,15 @@ class Fetch:
         request: FetchRequest,
         source: Source,
         on_progress: OnProgress,
+        listing: Listing | None = None,
     ) -> None:
+        """Fetch from `source`, which is not asked again for a `listing` that it gave just now."""
         self._layout = layout
         self._policy = policy
         self._request = request
         self._source = source
         self._totals = _Totals(on_progress)
+        self._listing = listing
         self._chosen: tuple[Listing, tuple[RemoteFile, ...]] | None = None
 
     def run(self) -> CacheEntry:
@@ -84,18 +84,9 @@ class Fetch:
         pinned = plan_pinned(self._layout, self._request)
         if pinned is not None:
             check_room(self._layout, pinned)
-        try:
-            listing = list_patiently(
-                self._source,
-                self._request,
-                self._totals,
-                self._policy if found is None else replace(self._policy, attempts=1),
-            )
-        except TemporaryFetchError as error:
-            if found is None:
-                raise
-            self._totals(Note(text=f"{error.message}; using revision {found.revision}"))
-            return found
+        listing, self._listing = self._listing, None
+        if listing is None:
+            listing = list_patiently(self._source, self._request, self._totals, self._policy)
         return self._bring(listing, choose_files(self._request, listing))
 
     def _bring(self, listing: Listing, files: tuple[RemoteFile, ...]) -> CacheEntry:
@@ -159,24 +150,6 @@ class Fetch:
             f"{format_file_bytes(plan.total_bytes)} of {self._request.uri} are kept in "
             f"{self._layout.root}, and the same command continues from there"
         )
-
-
-def is_fixed(request: FetchRequest, entry: CacheEntry) -> bool:
-    """Whether a later look at the source could not change what `request` means."""
-    return request.pinned_only is not None or request.uri.revision == entry.revision
-
-
-def list_patiently(
-    source: Source, request: FetchRequest, on_progress: OnProgress, policy: RetryPolicy
-) -> Listing:
-    """What the source holds.
-
-    Raises:
-        FetchError: as the source says; temporary failures after all attempts.
-    """
-    on_progress(ListingStarted(uri=str(request.uri), note=source.listing_note))
-    patience = Patience(policy, str(request.uri), on_progress, Event())
-    return patiently(lambda: source.list_files(request.uri), patience)
 
 
 class _Totals:

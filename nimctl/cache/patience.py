@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from threading import Event
 from typing import TypeVar
 
-from nimctl.cache.progress import OnProgress, Retrying
-from nimctl.core.source import TemporaryFetchError
+from nimctl.cache.progress import ListingStarted, OnProgress, Retrying
+from nimctl.cache.request import FetchRequest
+from nimctl.core.source import Listing, Source, TemporaryFetchError
 
 T = TypeVar("T")
 
@@ -92,3 +93,16 @@ def patiently(work: Callable[[], T], patience: Patience) -> T:
             return work()
         except TemporaryFetchError as error:
             patience.wait_after(error, progressed=False)
+
+
+def list_patiently(
+    source: Source, request: FetchRequest, on_progress: OnProgress, policy: RetryPolicy
+) -> Listing:
+    """What the source holds.
+
+    Raises:
+        FetchError: as the source says; temporary failures after all attempts.
+    """
+    on_progress(ListingStarted(uri=str(request.uri), note=source.listing_note))
+    patience = Patience(policy, str(request.uri), on_progress, Event())
+    return patiently(lambda: source.list_files(request.uri), patience)

@@ -88,6 +88,11 @@ def list_unreadable(layout: Layout) -> tuple[Path, ...]:
     return tuple(path for path in paths if _read_record(layout, path) is None)
 
 
+def is_fixed(request: FetchRequest, entry: CacheEntry) -> bool:
+    """Whether a later look at the source could not change what `request` means."""
+    return request.pinned_only is not None or request.uri.revision == entry.revision
+
+
 def list_missing(layout: Layout, entry: CacheEntry) -> tuple[CachedFile, ...]:
     """The files that are missing or cut: whole is what is there, and stands under its name as a
     hard link, a link or a copy.

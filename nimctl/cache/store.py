@@ -1,37 +1,32 @@
 """The cache: finds what is whole, brings what is missing, tells what it holds."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from nimctl.cache.auditing import Fault, Verification, request_again, verify
 from nimctl.cache.deriving import derive_entry
-from nimctl.cache.entry import CachedFile, CacheEntry, CacheUsage, FetchPlan
-from nimctl.cache.fetching import Fetch, is_fixed, list_patiently
-from nimctl.cache.inventory import HeldEntry, HeldPart, list_held, list_parts
+from nimctl.cache.entry import CachedFile, CacheEntry, FetchPlan
+from nimctl.cache.known import is_all_of
 from nimctl.cache.layout import Layout, count_bytes, disk_failures_in_words
 from nimctl.cache.leases import hold_lease
 from nimctl.cache.part import delete_older
-from nimctl.cache.patience import RetryPolicy
-from nimctl.cache.pins import delete_pin, write_pin
+from nimctl.cache.patience import RetryPolicy, list_patiently
 from nimctl.cache.planning import plan_listed, plan_of_entry, plan_pinned
 from nimctl.cache.progress import FileDone, Note, OnProgress, Progress, ignore_progress
-from nimctl.cache.pruning import PruneRequest, Pruning, plan_pruning, prune
 from nimctl.cache.records import (
     find_entry,
     find_recorded,
-    key_of,
+    is_fixed,
     read_entries,
     touch_entry,
     write_entry,
 )
-from nimctl.cache.removal import Removal, plan_removal, remove_entries
 from nimctl.cache.request import FetchRequest, choose_files
 from nimctl.cache.snapshot import BlobRemovedError, make_snapshot
 from nimctl.cache.stamps import stamp_blob
-from nimctl.cache.verifying import LOST, check_entry, set_aside, take_back
-from nimctl.core.source import Source
+from nimctl.cache.verifying import check_entry, set_aside, take_back
+from nimctl.core.source import Listing, Source, TemporaryFetchError
 from nimctl.errors import DigestMismatchError, FetchError
 
 LEFTOVERS_KEPT_S = 7 * 24 * 3600.0
@@ -46,6 +41,11 @@ class Cache:
         """Look at the folder `root`; it is made when something is first written."""
         self._layout = Layout(root=root)
         self._patience = patience
+
+    @property
+    def layout(self) -> Layout:
+        """Where everything lies."""
+        return self._layout
 
     @property
     def root(self) -> Path:
@@ -115,19 +115,23 @@ class Cache:
         found = self.find(request) or self._take_back(request)
         if found is None and offline:
             raise self._not_here(request)
-        if found is not None and (offline or is_fixed(request, found)):
-            damaged = self._check(found, on_progress)
-            if not damaged:
-                touch_entry(self._layout, found)
-                return found
-            self._set_aside(found, damaged)
-            if offline:
-                raise _damaged(found, damaged, "nothing can be fetched offline")
+        listing = None
+        if found is not None:
+            if not (offline or is_fixed(request, found)):
+                listing = self._list_again(request, source, found, on_progress)
+            if listing is None or is_all_of(self._layout, request, listing, found):
+                damaged = self._check(found, on_progress)
+                if not damaged:
+                    touch_entry(self._layout, found)
+                    return found
+                self._set_aside(found, damaged)
+                if offline:
+                    raise _damaged(found, damaged, "nothing can be fetched offline")
         with disk_failures_in_words(self.root):
             self._layout.create()
             delete_older(self._layout, LEFTOVERS_KEPT_S)
             with hold_lease(self._layout, f"a fetch of {request.uri}"):
-                return self._bring(request, source, on_progress)
+                return self._bring(request, source, on_progress, listing)
 
     def _derive(self, request: FetchRequest) -> None:
         """Declare an entry for `request` where others hold all of it, if that may be written."""
@@ -154,10 +158,30 @@ class Cache:
                 take_back(self._layout, recorded)
             return self.find(request)
 
-    def _bring(self, request: FetchRequest, source: Source, on_progress: OnProgress) -> CacheEntry:
+    def _list_again(
+        self, request: FetchRequest, source: Source, found: CacheEntry, on_progress: OnProgress
+    ) -> Listing | None:
+        """What the source holds now; None where it cannot be asked, and `found` must do."""
+        try:
+            once = replace(self._patience, attempts=1)
+            return list_patiently(source, request, on_progress, once)
+        except TemporaryFetchError as error:
+            on_progress(Note(text=f"{error.message}; using revision {found.revision}"))
+            return None
+
+    def _bring(
+        self,
+        request: FetchRequest,
+        source: Source,
+        on_progress: OnProgress,
+        listing: Listing | None,
+    ) -> CacheEntry:
         """Fetch until every file is right: a blob that was here may be damaged, or be removed
         by another process in the meantime.
         """
+        # What brings files is imported where some are missing: often nothing is.
+        from nimctl.cache.fetching import Fetch
+
         for _ in range(_ROUNDS):
             arrived: set[str] = set()
 
@@ -167,7 +191,7 @@ class Cache:
                 on_progress(event)
 
             try:
-                entry = Fetch(self._layout, self._patience, request, source, watch).run()
+                entry = Fetch(self._layout, self._patience, request, source, watch, listing).run()
             except BlobRemovedError as error:
                 on_progress(Note(text=f"{error.message}; fetching it again"))
                 continue
@@ -223,29 +247,6 @@ class Cache:
         """Every complete entry."""
         return tuple(read_entries(self._layout))
 
-    def usage(self) -> CacheUsage:
-        """How much disk the cache takes, in bytes."""
-        layout = self._layout
-        return CacheUsage(
-            root=self.root,
-            entries=self.entries(),
-            blob_bytes=count_bytes(layout.blobs),
-            partial_bytes=layout.unfinished_bytes(),
-            workspace_bytes=count_bytes(layout.workspaces),
-            trash_bytes=count_bytes(layout.trash),
-            free_bytes=layout.free_bytes(),
-        )
-
-    def list_held(self) -> tuple[HeldEntry, ...]:
-        """Every entry, complete or not, with what speaks for keeping it."""
-        with disk_failures_in_words(self.root):
-            return list_held(self._layout)
-
-    def list_parts(self) -> tuple[HeldPart, ...]:
-        """Every file that is not whole yet."""
-        with disk_failures_in_words(self.root):
-            return list_parts(self._layout)
-
     @contextmanager
     def lease(self, path: Path, files: Iterable[CachedFile], what: str) -> Iterator[None]:
         """Keep the folder of an entry or a workspace from being removed while a `with` lasts.
@@ -270,104 +271,6 @@ class Cache:
                     hint="run the same command again",
                 )
             yield
-
-    def pin(self, key: str) -> None:
-        """Keep an entry from being removed until it is unpinned.
-
-        Raises:
-            FetchError: the cache may not be written.
-        """
-        with disk_failures_in_words(self.root):
-            write_pin(self._layout, key)
-
-    def unpin(self, key: str) -> None:
-        """Let an entry be removed again.
-
-        Raises:
-            FetchError: the cache may not be written.
-        """
-        with disk_failures_in_words(self.root):
-            delete_pin(self._layout, key)
-
-    def plan_removal(self, keys: Collection[str]) -> Removal:
-        """What goes when entries are removed."""
-        with disk_failures_in_words(self.root):
-            return plan_removal(self._layout, keys)
-
-    def remove(self, keys: Collection[str]) -> Removal:
-        """Remove entries and what only they held; one that a process has just opened stays.
-
-        Whether they are pinned is not asked.
-
-        Raises:
-            FetchError: the cache may not be written, or a record cannot be read.
-        """
-        with disk_failures_in_words(self.root):
-            return remove_entries(self._layout, keys)
-
-    def plan_pruning(self, request: PruneRequest) -> Pruning:
-        """What goes to make room."""
-        with disk_failures_in_words(self.root):
-            return plan_pruning(self._layout, request)
-
-    def prune(self, request: PruneRequest) -> Pruning:
-        """Make room; what is pinned or in use stays.
-
-        Raises:
-            FetchError: the cache may not be written, or a record cannot be read.
-        """
-        with disk_failures_in_words(self.root):
-            return prune(self._layout, request)
-
-    def verify(
-        self,
-        keys: Collection[str] | None = None,
-        on_progress: OnProgress = ignore_progress,
-        *,
-        deep: bool = False,
-    ) -> Verification:
-        """Look at every file of some entries, or of the whole cache; nobody is asked.
-
-        Args:
-            keys: The entries; None is everything, files without an entry too.
-            deep: Hash every file, whatever its stamp says.
-
-        Raises:
-            InterruptedByUserError: Ctrl-C.
-        """
-        with disk_failures_in_words(self.root):
-            return verify(self._layout, keys, on_progress, deep=deep)
-
-    def repair(
-        self,
-        faults: Collection[Fault],
-        source: Source,
-        on_progress: OnProgress = ignore_progress,
-        *,
-        offline: bool = False,
-    ) -> None:
-        """Mend one entry: bring its damaged files again, and put names right.
-
-        Args:
-            faults: What `verify` found, of one entry.
-            source: Where it came from.
-
-        Raises:
-            FetchError: and its kinds, as for `fetch`.
-        """
-        record = next(fault.record for fault in faults)
-        if record is None:
-            raise ValueError("a blob without an entry has no source")
-        lost = [one.file for one in faults if one.condition in LOST]
-        with disk_failures_in_words(self.root):
-            set_aside(self._layout, record.entry, lost)
-            helper = None
-            if lost:
-                request = request_again(record.entry, lost)
-                helper = self.fetch(request, source, on_progress, offline=offline)
-            make_snapshot(self._layout, record.entry.path, record.entry.files)
-            if helper is not None and helper.path != record.entry.path:
-                remove_entries(self._layout, {key_of(self._layout, helper)})
 
     def _not_here(self, request: FetchRequest) -> FetchError:
         plan = plan_pinned(self._layout, request)

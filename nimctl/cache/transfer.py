@@ -1,8 +1,5 @@
 """Keeps one file on its way into the cache: looks, locks, hashes what arrives, publishes."""
 
-import hashlib
-import json
-import re
 import secrets
 from dataclasses import dataclass
 from threading import Event
@@ -10,7 +7,8 @@ from threading import Event
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.entry import CachedFile
 from nimctl.cache.hashing import HASHERS, Hashed, hash_arriving
-from nimctl.cache.layout import Layout, is_whole
+from nimctl.cache.known import content_key, find_blob
+from nimctl.cache.layout import Layout
 from nimctl.cache.locks import WorkLock
 from nimctl.cache.part import Part, open_part
 from nimctl.cache.patience import Patience, RetryPolicy
@@ -129,36 +127,3 @@ class Transfer:
             f"{what}: {self.file.digest} is expected, but different bytes arrive each time",
             hint="check this machine's memory, its disk, and any proxy on the way",
         )
-
-
-def content_key(listing: Listing, file: RemoteFile) -> str | None:
-    """Names these very bytes before they are here; None where nothing identifies them."""
-    if file.size_bytes is None:
-        return None
-    if file.digest is not None:
-        return f"{file.digest.algorithm}-{file.digest.hex}"
-    if file.version is None:
-        return None
-    facts = [listing.uri.scheme, listing.uri.location, listing.revision]
-    facts += [file.path, str(file.size_bytes), file.version]
-    return f"file-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()}"
-
-
-def find_blob(layout: Layout, listing: Listing, file: RemoteFile) -> CachedFile | None:
-    """The file, where its bytes are in the cache already."""
-    if file.digest is not None and file.digest.algorithm == "sha256":
-        sha256 = file.digest.hex
-    else:
-        sha256 = _read_known(layout, content_key(listing, file))
-    if not sha256 or not is_whole(layout.blob(sha256), file.size_bytes):
-        return None
-    size_bytes = layout.blob(sha256).lstat().st_size
-    return CachedFile(path=file.path, size_bytes=size_bytes, sha256=sha256)
-
-
-def _read_known(layout: Layout, key: str | None) -> str:
-    note = layout.partial / f"{key}.known"
-    if key is None or not is_whole(note, 65):
-        return ""
-    text = note.read_text().strip()
-    return text if re.fullmatch(r"[0-9a-f]{64}", text) else ""

@@ -7,18 +7,8 @@ from collections.abc import Iterable
 
 import typer
 
-from nimctl.cache import (
-    Cache,
-    Fault,
-    FetchAdvanced,
-    FileDone,
-    HeldEntry,
-    Note,
-    Progress,
-    PruneRequest,
-    Record,
-    Retrying,
-)
+from nimctl.cache import Cache, FetchAdvanced, FileDone, Note, Progress, Retrying
+from nimctl.cache.upkeep import Fault, HeldEntry, PruneRequest, Record, Upkeep
 from nimctl.cli import cache_text
 from nimctl.cli.cache_choice import choose_entries
 from nimctl.cli.fetching import opened_source
@@ -40,17 +30,17 @@ def verify_models(
     Raises:
         DigestMismatchError: files are damaged, and were not repaired.
     """
-    cache = Cache(settings.cache_dir)
-    keys = _choose_keys(cache, names, settings) if names else None
-    found = cache.verify(keys, _Teller().tell, deep=deep)
-    repaired = _repair(cache, found.faults, settings) if repair else ()
+    upkeep = Upkeep(Cache(settings.cache_dir))
+    keys = _choose_keys(upkeep, names, settings) if names else None
+    found = upkeep.verify(keys, _Teller().tell, deep=deep)
+    repaired = _repair(upkeep, found.faults, settings) if repair else ()
     cache_text.print_verification(found, repaired, json=json)
     left = [fault for fault in found.faults if fault not in repaired]
     if left:
         raise _damaged(left, settings)
 
 
-def _repair(cache: Cache, faults: Iterable[Fault], settings: Settings) -> tuple[Fault, ...]:
+def _repair(upkeep: Upkeep, faults: Iterable[Fault], settings: Settings) -> tuple[Fault, ...]:
     """Mend one entry after the other; blobs without an entry are left to `prune`."""
     by_entry: dict[str, tuple[Record, list[Fault]]] = {}
     for fault in faults:
@@ -63,7 +53,7 @@ def _repair(cache: Cache, faults: Iterable[Fault], settings: Settings) -> tuple[
         )
         try:
             with opened_source(record.entry.uri, settings) as source:
-                cache.repair(mine, source, _Teller().tell, offline=settings.offline)
+                upkeep.repair(mine, source, _Teller().tell, offline=settings.offline)
         except FetchError as error:  # the other entries may still be mended
             print_note(f"not repaired: {error.message}")
         else:
@@ -95,17 +85,17 @@ def remove_models(
     Raises:
         InputError: it is pinned or in use, or nobody can be asked.
     """
-    cache = Cache(settings.cache_dir)
-    chosen = choose_entries(cache.list_held(), names, settings)
+    upkeep = Upkeep(Cache(settings.cache_dir))
+    chosen = choose_entries(upkeep.list_held(), names, settings)
     _refuse_used(chosen, force=force)
     keys = {held.key for held in chosen}
-    plan = cache.plan_removal(keys)
+    plan = upkeep.plan_removal(keys)
     if dry_run:
         cache_text.print_removal(plan, is_done=False, json=json)
         return
     if not yes:
         _ask(f"remove {', '.join(str(held.entry.uri) for held in chosen)}?")
-    cache_text.print_removal(cache.remove(keys), is_done=True, json=json)
+    cache_text.print_removal(upkeep.remove(keys), is_done=True, json=json)
 
 
 def _refuse_used(chosen: tuple[HeldEntry, ...], *, force: bool) -> None:
@@ -153,25 +143,25 @@ def _parse_age(text: str) -> float:
 
 def prune_models(request: PruneRequest, settings: Settings, *, dry_run: bool, json: bool) -> None:
     """Make room, and say what went."""
-    cache = Cache(settings.cache_dir)
-    pruning = cache.plan_pruning(request) if dry_run else cache.prune(request)
+    upkeep = Upkeep(Cache(settings.cache_dir))
+    pruning = upkeep.plan_pruning(request) if dry_run else upkeep.prune(request)
     cache_text.print_pruning(pruning, request, is_done=not dry_run, json=json)
 
 
 def pin_models(names: list[str], settings: Settings, *, pinned: bool, json: bool) -> None:
     """Pin or unpin what names mean."""
-    cache = Cache(settings.cache_dir)
-    chosen = choose_entries(cache.list_held(), names, settings)
+    upkeep = Upkeep(Cache(settings.cache_dir))
+    chosen = choose_entries(upkeep.list_held(), names, settings)
     for held in chosen:
         if pinned:
-            cache.pin(held.key)
+            upkeep.pin(held.key)
         else:
-            cache.unpin(held.key)
+            upkeep.unpin(held.key)
     cache_text.print_pins(chosen, pinned=pinned, json=json)
 
 
-def _choose_keys(cache: Cache, names: list[str], settings: Settings) -> set[str]:
-    return {held.key for held in choose_entries(cache.list_held(), names, settings)}
+def _choose_keys(upkeep: Upkeep, names: list[str], settings: Settings) -> set[str]:
+    return {held.key for held in choose_entries(upkeep.list_held(), names, settings)}
 
 
 class _Teller:

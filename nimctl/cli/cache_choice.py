@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from nimctl.cache import Cache, CacheUsage, HeldEntry, HeldPart
+from nimctl.cache import Cache, CacheUsage
+from nimctl.cache.upkeep import HeldEntry, HeldPart, Upkeep
 from nimctl.cli.facts import open_catalog
 from nimctl.core.manifest import Manifest
 from nimctl.core.source import SourceSyntaxError, SourceUri, parse_source_uri
@@ -59,13 +60,13 @@ def read_contents(settings: Settings, names: Iterable[str]) -> Contents:
     Raises:
         InputError: a name means nothing that is here.
     """
-    cache = Cache(settings.cache_dir)
-    entries, wanted = cache.list_held(), tuple(names)
+    upkeep = Upkeep(Cache(settings.cache_dir))
+    entries, wanted = upkeep.list_held(), tuple(names)
     manifests = open_catalog(settings).manifests()
     return Contents(
-        usage=cache.usage(),
+        usage=upkeep.usage(),
         entries=choose_entries(entries, wanted, settings) if wanted else entries,
-        parts=() if wanted else cache.list_parts(),
+        parts=() if wanted else upkeep.list_parts(),
         models=_name_places(manifests),
         files=_name_files(manifests),
     )
@@ -73,13 +74,13 @@ def read_contents(settings: Settings, names: Iterable[str]) -> Contents:
 
 def measure_sources(settings: Settings) -> DiskUsage:
     """The disk each place takes, the largest first."""
-    cache = Cache(settings.cache_dir)
+    upkeep = Upkeep(Cache(settings.cache_dir))
     places: dict[str, list[HeldEntry]] = defaultdict(list)
-    for held in cache.list_held():
+    for held in upkeep.list_held():
         places[_name_place(held.entry.uri)].append(held)
     sources = []
     for place, entries in places.items():
-        removal = cache.plan_removal({held.key for held in entries})
+        removal = upkeep.plan_removal({held.key for held in entries})
         sizes = {file.sha256: file.size_bytes for held in entries for file in held.entry.files}
         sources.append(
             SourceUsage(
@@ -91,7 +92,7 @@ def measure_sources(settings: Settings) -> DiskUsage:
             )
         )
     sources.sort(key=lambda source: (-source.size_bytes, source.place))
-    return DiskUsage(usage=cache.usage(), sources=tuple(sources))
+    return DiskUsage(usage=upkeep.usage(), sources=tuple(sources))
 
 
 def choose_entries(

@@ -4,8 +4,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from nimctl.cache import (
-    CacheUsage,
+from nimctl.cache import CacheUsage
+from nimctl.cache.upkeep import (
     Fault,
     HeldEntry,
     HeldPart,

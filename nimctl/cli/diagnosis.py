@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nimctl.cache import Cache, CacheUsage
+from nimctl.cache.upkeep import Upkeep
 from nimctl.cli.documents import machine_document
 from nimctl.cli.facts import Machine, describe_engines, open_catalog, read_machine
 from nimctl.cli.known_speeds import find_evidence_path
@@ -55,7 +56,7 @@ def diagnose(settings: Settings) -> Diagnosis:
     machine = read_machine(settings, None)
     return Diagnosis(
         machine=machine,
-        usage=Cache(settings.cache_dir).usage(),
+        usage=Upkeep(Cache(settings.cache_dir)).usage(),
         models=len(open_catalog(settings).manifests()),
         settings=list_settings(settings),
         advice=tuple(_advise(machine, settings)),

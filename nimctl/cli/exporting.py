@@ -7,13 +7,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from nimctl.cache import Cache, CacheEntry, HeldEntry
+from nimctl.cache import Cache, CacheEntry
 from nimctl.cache.bundle import BundleOutput, BundleReport, write_bundle
 from nimctl.cache.bundle_outputs import (
     FolderOutput,
     TarOutput,
     output_failures_in_words,
 )
+from nimctl.cache.upkeep import HeldEntry, Upkeep
 from nimctl.cache.views import VIEWS, check_apart
 from nimctl.cli.cache_choice import choose_entries
 from nimctl.cli.signatures import load_signer
@@ -48,7 +49,7 @@ def export_models(
         raise InputError(f"there is no format {form!r}", hint=f"choose of {', '.join(FORMATS)}")
     output = output if str(output) == "-" else output.absolute()
     cache = Cache(settings.cache_dir)
-    entries = _whole(choose_entries(cache.list_held(), names, settings))
+    entries = _whole(choose_entries(Upkeep(cache).list_held(), names, settings))
     with ExitStack() as leases:
         for entry in entries:
             leases.enter_context(cache.lease(entry.path, entry.files, "an export"))
@@ -71,7 +72,7 @@ def write_view(
         InputError: a name means nothing that is here whole.
     """
     cache = Cache(settings.cache_dir)
-    held = cache.list_held()
+    held = Upkeep(cache).list_held()
     if names:
         entries = _whole(choose_entries(held, names, settings))
     else:

@@ -21,6 +21,7 @@ from statistics import median
 from nimctl.cache import Cache
 from nimctl.cache.layout import Layout
 from nimctl.cache.stamps import stamp_blob
+from nimctl.cache.upkeep import Upkeep
 
 ROUNDS = 5
 
@@ -35,7 +36,7 @@ def main(folder: str | None = None, megabytes: str = "1024", files: str = "4") -
         with multiprocessing.get_context("spawn").Pool(cores) as pool:
             for _ in range(ROUNDS):
                 alone.append(blobs[0].lstat().st_size / time_of(lambda: hash_plainly(blobs[0])))
-                deep.append(total_bytes / time_of(lambda: cache.verify(deep=True)))
+                deep.append(total_bytes / time_of(lambda: Upkeep(cache).verify(deep=True)))
                 all_cores.append(total_bytes / time_of(lambda: pool.map(hash_plainly, blobs, 1)))
         look_s = median(time_of(cache.verify) for _ in range(ROUNDS))
     ratio = median(deep) / (median(alone) * cores)

@@ -27,6 +27,7 @@ from nimctl.cache import (
     RetryPolicy,
     ignore_progress,
 )
+from nimctl.cache.upkeep import Upkeep
 from nimctl.core.manifest import PinnedFile
 from nimctl.core.source import Digest, Source, parse_source_uri
 from nimctl.errors import (
@@ -114,7 +115,7 @@ def test_everything_is_brought_and_shares_its_bytes(hub: FakeHub, tmp_path: Path
     assert parts(cache) == []
     done = [event for event in events if isinstance(event, FileDone)]
     assert {event.path for event in done} == set(FILES)
-    usage = cache.usage()
+    usage = Upkeep(cache).usage()
     assert usage.blob_bytes == entry.size_bytes == sum(map(len, FILES.values()))
     assert usage.entries == (entry,)
 
@@ -158,7 +159,7 @@ def test_equal_files_are_brought_and_stored_once(hub: FakeHub, tmp_path: Path) -
     contents, _ = fetch(hub, cache)
     assert contents == {"a.gguf": WEIGHTS, "b.gguf": WEIGHTS}
     assert hub.served("acme/toy", "a.gguf") + hub.served("acme/toy", "b.gguf") == len(WEIGHTS)
-    assert cache.usage().blob_bytes == len(WEIGHTS)
+    assert Upkeep(cache).usage().blob_bytes == len(WEIGHTS)
 
 
 def test_an_empty_file_and_an_empty_model(hub: FakeHub, tmp_path: Path) -> None:
@@ -464,7 +465,7 @@ def test_finding_writes_nothing(hub: FakeHub, tmp_path: Path) -> None:
     hub.add_model("acme/toy", FILES)
     cache = make_cache(tmp_path)
     assert cache.find(ALL) is None
-    assert cache.usage().blob_bytes == 0
+    assert Upkeep(cache).usage().blob_bytes == 0
     assert not cache.root.exists()
     fetch(hub, cache)
     before = {path: path.lstat().st_ctime_ns for path in cache.root.rglob("*")}

@@ -15,9 +15,10 @@ from fake_hub import FakeHub
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nimctl.cache import Cache, CachedFile, PruneRequest
+from nimctl.cache import Cache, CachedFile
 from nimctl.cache.layout import Layout
 from nimctl.cache.leases import read_leases
+from nimctl.cache.upkeep import PruneRequest, Upkeep
 from nimctl.errors import FetchError
 
 TOY = {"model.safetensors": WEIGHTS, "tokenizer.json": SHARED}
@@ -38,7 +39,7 @@ def list_files(root: Path) -> set[str]:
 
 def test_a_model_is_removed_with_all_that_only_it_held(stock: Stock) -> None:
     root, other = stock.cache.root, stock.fetch("acme/other")
-    removal = stock.cache.remove({stock.key("acme/toy")})
+    removal = stock.upkeep.remove({stock.key("acme/toy")})
     assert removal.blobs == (sha256_of(WEIGHTS),)
     assert removal.freed_bytes == removal.blob_bytes == len(WEIGHTS)
     assert read_files(other) == OTHER
@@ -46,21 +47,21 @@ def test_a_model_is_removed_with_all_that_only_it_held(stock: Stock) -> None:
     left = list_files(root)
     assert not any("toy" in name or sha256_of(WEIGHTS) in name for name in left)
     assert not any(name.startswith(("trash/", "quarantine/", "leases/")) for name in left)
-    stock.cache.remove({stock.key("acme/other")})
+    stock.upkeep.remove({stock.key("acme/other")})
     assert {name.partition("/")[0] for name in list_files(root)} == {"VERSION", "CACHEDIR.TAG"}
     assert read_files(stock.fetch("acme/toy")) == TOY
 
 
 def test_a_plan_tells_what_a_removal_frees(stock: Stock) -> None:
     keys = {stock.key("acme/toy")}
-    plan = stock.cache.plan_removal(keys)
+    plan = stock.upkeep.plan_removal(keys)
     assert list_files(stock.cache.root) >= {f"models/{key}.json" for key in keys}
-    assert stock.cache.remove(keys) == plan
+    assert stock.upkeep.remove(keys) == plan
 
 
 def test_files_that_are_linked_from_elsewhere_are_not_freed(stock: Stock, tmp_path: Path) -> None:
     (tmp_path / "view").hardlink_to(stock.blob(WEIGHTS))
-    removal = stock.cache.remove({stock.key("acme/toy")})
+    removal = stock.upkeep.remove({stock.key("acme/toy")})
     assert (removal.blob_bytes, removal.freed_bytes) == (len(WEIGHTS), 0)
     assert (tmp_path / "view").read_bytes() == WEIGHTS
 
@@ -71,8 +72,8 @@ def test_a_workspace_goes_with_what_it_leads_to(stock: Stock) -> None:
         link = root / "workspaces" / name.replace("/", "") / "deep" / "tokenizer.json"
         link.parent.mkdir(parents=True)
         link.symlink_to(os.path.relpath(stock.fetch(name).path / "tokenizer.json", link.parent))
-    assert stock.cache.usage().workspace_bytes > 0
-    stock.cache.remove({stock.key("acme/toy")})
+    assert stock.upkeep.usage().workspace_bytes > 0
+    stock.upkeep.remove({stock.key("acme/toy")})
     assert [path.name for path in (root / "workspaces").iterdir()] == ["acmeother"]
 
 
@@ -80,14 +81,14 @@ def test_what_is_served_stays(stock: Stock) -> None:
     entry = stock.fetch("acme/toy")
     request = PruneRequest(max_bytes=0, unused_s=0.0)
     with stock.cache.lease(entry.path, entry.files, "nimctl serve acme/toy"):
-        (held,) = (one for one in stock.cache.list_held() if one.users)
+        (held,) = (one for one in stock.upkeep.list_held() if one.users)
         assert held.entry == entry
         assert str(held.users[0]).startswith(f"nimctl serve acme/toy (process {os.getpid()} on ")
-        assert stock.cache.remove({stock.key("acme/toy")}).records == ()
-        pruning = stock.cache.prune(request)
+        assert stock.upkeep.remove({stock.key("acme/toy")}).records == ()
+        pruning = stock.upkeep.prune(request)
         assert [record.entry.uri.location for record in pruning.removal.records] == ["acme/other"]
         assert read_files(entry) == TOY
-    assert len(stock.cache.prune(request).removal.records) == 1
+    assert len(stock.upkeep.prune(request).removal.records) == 1
     assert stock.cache.entries() == ()
 
 
@@ -98,13 +99,13 @@ def test_a_workspace_that_is_served_keeps_its_entries(stock: Stock) -> None:
     (folder / "w").symlink_to(os.path.relpath(entry.path / "model.safetensors", folder))
     file = CachedFile(path="w", size_bytes=len(WEIGHTS), sha256=sha256_of(WEIGHTS))
     with stock.cache.lease(folder, [file], "a test"):
-        assert stock.cache.remove({stock.key("acme/toy")}).records == ()
-    assert len(stock.cache.remove({stock.key("acme/toy")}).records) == 1
+        assert stock.upkeep.remove({stock.key("acme/toy")}).records == ()
+    assert len(stock.upkeep.remove({stock.key("acme/toy")}).records) == 1
 
 
 def test_what_was_removed_just_before_cannot_be_leased(stock: Stock) -> None:
     entry = stock.fetch("acme/toy")
-    stock.cache.remove({stock.key("acme/toy")})
+    stock.upkeep.remove({stock.key("acme/toy")})
     with (
         pytest.raises(FetchError, match="was removed"),
         stock.cache.lease(entry.path, entry.files, "a test"),
@@ -135,12 +136,12 @@ def test_the_lease_of_a_killed_process_is_ignored(stock: Stock, option: str) -> 
             assert holder.stdout is not None
             assert holder.stdout.readline() == "held\n"
             assert len(read_leases(Layout(root=stock.cache.root))) == 1
-            assert stock.cache.remove({stock.key("acme/toy")}).records == ()
+            assert stock.upkeep.remove({stock.key("acme/toy")}).records == ()
         finally:
             holder.kill()
     assert read_leases(Layout(root=stock.cache.root)) == ()
-    assert len(stock.cache.remove({stock.key("acme/toy")}).records) == 1
-    stock.cache.prune(PruneRequest())
+    assert len(stock.upkeep.remove({stock.key("acme/toy")}).records) == 1
+    stock.upkeep.prune(PruneRequest())
     assert not any((stock.cache.root / "leases").iterdir())
 
 
@@ -149,17 +150,17 @@ def test_the_one_used_longest_ago_goes_first_and_pins_hold(stock: Stock) -> None
     records = stock.cache.root / "models"
     for days, name in ((9, "acme/toy"), (5, "acme/other")):
         make_older(records / f"{stock.key(name)}.json", days * 24 * HOURS_S)
-    stock.cache.pin(stock.key("acme/toy"))
-    total_bytes = stock.cache.usage().blob_bytes
-    pruning = stock.cache.prune(PruneRequest(max_bytes=total_bytes - 1))
+    stock.upkeep.pin(stock.key("acme/toy"))
+    total_bytes = stock.upkeep.usage().blob_bytes
+    pruning = stock.upkeep.prune(PruneRequest(max_bytes=total_bytes - 1))
     assert [record.entry.uri.location for record in pruning.removal.records] == ["acme/other"]
-    assert pruning.kept_bytes == stock.cache.usage().blob_bytes == total_bytes - len(WEIGHTS)
+    assert pruning.kept_bytes == stock.upkeep.usage().blob_bytes == total_bytes - len(WEIGHTS)
     assert read_files(stock.fetch("acme/toy")) == TOY
     assert third in stock.cache.entries()
-    stock.cache.unpin(stock.key("acme/toy"))
-    assert stock.cache.prune(PruneRequest(unused_s=24 * HOURS_S)).removal.records == ()
+    stock.upkeep.unpin(stock.key("acme/toy"))
+    assert stock.upkeep.prune(PruneRequest(unused_s=24 * HOURS_S)).removal.records == ()
     make_older(records / f"{stock.key('acme/toy')}.json", 9 * 24 * HOURS_S)
-    assert len(stock.cache.prune(PruneRequest(unused_s=24 * HOURS_S)).removal.records) == 1
+    assert len(stock.upkeep.prune(PruneRequest(unused_s=24 * HOURS_S)).removal.records) == 1
     assert stock.cache.entries() == (third,)
 
 
@@ -167,7 +168,7 @@ def test_a_hit_is_noted_once_a_day(stock: Stock) -> None:
     record = stock.cache.root / "models" / f"{stock.key('acme/toy')}.json"
     make_older(record, 3 * 24 * HOURS_S)
     stock.fetch("acme/toy")
-    (held,) = (one for one in stock.cache.list_held() if one.entry.uri.location == "acme/toy")
+    (held,) = (one for one in stock.upkeep.list_held() if one.entry.uri.location == "acme/toy")
     assert time.time() - held.used_at_s < HOURS_S
 
 
@@ -188,9 +189,9 @@ def test_leftovers_go_and_what_may_be_of_use_stays(stock: Stock) -> None:
     stray.hardlink_to(stock.blob(orphan))
     make_older(stray.parent, 2 * HOURS_S)
     before = list_files(root)
-    plan = stock.cache.plan_pruning(PruneRequest())
+    plan = stock.upkeep.plan_pruning(PruneRequest())
     assert list_files(root) == before
-    pruning = stock.cache.prune(PruneRequest())
+    pruning = stock.upkeep.prune(PruneRequest())
     assert (pruning.orphans, pruning.freed_bytes) == (plan.orphans, plan.freed_bytes)
     assert pruning.orphans == (sha256_of(orphan),)
     assert pruning.freed_bytes == len(orphan) + len(b"wrong")
@@ -201,17 +202,17 @@ def test_leftovers_go_and_what_may_be_of_use_stays(stock: Stock) -> None:
         "trash/0123456789abcdef.gone",
         str(stray.relative_to(root)),
     }
-    stock.cache.prune(PruneRequest(partials=True))
+    stock.upkeep.prune(PruneRequest(partials=True))
     assert "partial/sha256-ff.00000000-00000000.part" in left
     make_older(root / "partial" / "sha256-ff.00000000-00000000.part", HOURS_S)
-    stock.cache.prune(PruneRequest(partials=True))
+    stock.upkeep.prune(PruneRequest(partials=True))
     assert not any(name.startswith("partial/") for name in list_files(root))
 
 
 def test_what_a_record_of_another_nimctl_needs_stays(stock: Stock) -> None:
     foreign = stock.cache.root / "models" / "hf" / "new.json"
     foreign.write_text(f'{{"schema": "nimctl-cache-entry/9", "sha256:{sha256_of(WEIGHTS)}": 1}}')
-    assert stock.cache.remove({stock.key("acme/toy")}).blobs == ()
+    assert stock.upkeep.remove({stock.key("acme/toy")}).blobs == ()
     assert stock.blob(WEIGHTS).exists()
 
 
@@ -219,7 +220,7 @@ def test_a_blob_in_the_trash_that_is_needed_comes_back(stock: Stock) -> None:
     trash = stock.cache.root / "trash"
     trash.mkdir()
     stock.blob(SHARED).rename(trash / f"0123456789abcdef.blob.{sha256_of(SHARED)}")
-    stock.cache.prune(PruneRequest())
+    stock.upkeep.prune(PruneRequest())
     assert stock.blob(SHARED).read_bytes() == SHARED
     assert list(trash.iterdir()) == []
 
@@ -234,10 +235,10 @@ def test_nothing_behind_a_planted_link_is_touched(stock: Stock, tmp_path: Path, 
     (root / place).symlink_to(elsewhere)
     before = {path: path.lstat().st_ctime_ns for path in elsewhere.rglob("*")}
     with suppress(FetchError):
-        stock.cache.remove(keys)
+        stock.upkeep.remove(keys)
     with suppress(FetchError):
-        stock.cache.prune(PruneRequest(max_bytes=0, unused_s=0.0, partials=True))
-    stock.cache.verify(deep=True)
+        stock.upkeep.prune(PruneRequest(max_bytes=0, unused_s=0.0, partials=True))
+    stock.upkeep.verify(deep=True)
     after = {path: path.lstat().st_ctime_ns for path in elsewhere.rglob("*")}
     assert after.keys() == before.keys()
 
@@ -270,9 +271,9 @@ def test_any_order_of_steps_keeps_what_is_needed(
             case "fetch":
                 assert read_files(stock.fetch(name)) == MODELS[name]
             case "remove":
-                stock.cache.remove({stock.key(name)})
+                stock.upkeep.remove({stock.key(name)})
             case "prune":
-                stock.cache.prune(PruneRequest(max_bytes=60_000))
+                stock.upkeep.prune(PruneRequest(max_bytes=60_000))
             case "edit" if blob.exists():
                 blob.chmod(0o600)
                 blob.write_bytes(bytes(5000))
@@ -284,19 +285,19 @@ def test_any_order_of_steps_keeps_what_is_needed(
                 make_older(blob, 5 * HOURS_S)
     for name, files in MODELS.items():
         assert read_files(stock.fetch(name)) == files
-    assert stock.cache.verify(deep=True).faults == ()
+    assert stock.upkeep.verify(deep=True).faults == ()
     for name in MODELS:
-        stock.cache.remove({stock.key(name)})
-    assert stock.cache.usage().blob_bytes == 0
+        stock.upkeep.remove({stock.key(name)})
+    assert stock.upkeep.usage().blob_bytes == 0
 
 
 def remove_again_and_again(root: str, keys: list[str], removed: object, stop: object) -> None:
     cache = Cache(Path(root))
     while not stop.is_set():
-        gone = len(cache.remove(set(keys)).records)
+        gone = len(Upkeep(cache).remove(set(keys)).records)
         with removed.get_lock():
             removed.value += gone
-        cache.prune(PruneRequest(max_bytes=0, unused_s=0.0, partials=False))
+        Upkeep(cache).prune(PruneRequest(max_bytes=0, unused_s=0.0, partials=False))
 
 
 def test_removing_and_fetching_at_once_ends_in_whole_files(hub: FakeHub, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from cache_stock import HOURS_S, QUICK, WEIGHTS, Stock, edit, make_older, read_files
 from fake_hub import FakeHub
 
-from nimctl.cache import Cache, PruneRequest
+from nimctl.cache import Cache
+from nimctl.cache.upkeep import PruneRequest
 from nimctl.errors import FetchError
 
 FILES = {"config.json": b"{}", "deep/model.safetensors": WEIGHTS}
@@ -41,7 +42,7 @@ def test_everything_has_the_permissions_of_the_root(stock: Stock, umask: int, mo
     root.mkdir()
     root.chmod(mode)
     entry = stock.add(NAME, FILES)
-    stock.cache.pin(stock.key(NAME))
+    stock.upkeep.pin(stock.key(NAME))
     with stock.cache.lease(entry.path, entry.files, "a test"):
         for path in root.rglob("*"):
             found = stat.S_IMODE(path.lstat().st_mode)
@@ -129,9 +130,9 @@ def test_another_user_of_the_group_uses_mends_and_prunes(stock: Stock) -> None:
     assert as_another_user(stock) == f"{entry.path}\n"
     assert stock.blob(WEIGHTS).lstat().st_uid == 54321
     assert read_files(stock.fetch(NAME, offline=True)) == FILES
-    assert stock.cache.verify(deep=True).faults == ()
-    stock.cache.prune(PruneRequest(unused_s=0.0))
-    assert stock.cache.usage().blob_bytes == 0
+    assert stock.upkeep.verify(deep=True).faults == ()
+    stock.upkeep.prune(PruneRequest(unused_s=0.0))
+    assert stock.upkeep.usage().blob_bytes == 0
 
 
 def test_a_record_that_cannot_be_read_keeps_everything(stock: Stock) -> None:
@@ -140,7 +141,7 @@ def test_a_record_that_cannot_be_read_keeps_everything(stock: Stock) -> None:
     secret = record.with_name("of-another-user.json")
     secret.write_bytes(b"\xff" * 10)  # unreadable for root as well
     with pytest.raises(FetchError, match="cannot be read, so nothing is removed"):
-        stock.cache.remove({stock.key(NAME)})
+        stock.upkeep.remove({stock.key(NAME)})
     with pytest.raises(FetchError, match="cannot be read, so nothing is removed"):
-        stock.cache.prune(PruneRequest(unused_s=0.0))
+        stock.upkeep.prune(PruneRequest(unused_s=0.0))
     assert read_files(stock.fetch(NAME)) == FILES

@@ -7,7 +7,8 @@ import pytest
 from cache_stock import HOURS_S, QUICK, SHARED, WEIGHTS, Stock, edit, make_older, read_files
 from fake_hub import FakeHub
 
-from nimctl.cache import Cache, Condition, FetchAdvanced, Progress, PruneRequest
+from nimctl.cache import Cache, FetchAdvanced, Progress
+from nimctl.cache.upkeep import Condition, PruneRequest
 from nimctl.errors import FetchError
 
 TOY = {"model.safetensors": WEIGHTS, "tokenizer.json": SHARED}
@@ -43,12 +44,12 @@ def test_a_whole_cache_is_looked_at_and_not_hashed(stock: Stock) -> None:
     found = stock.verify()
     assert (found.faults, found.strays, found.unreadable) == ((), (), ())
     assert (found.entries, found.files, found.hashed_bytes) == (2, 3, 0)
-    assert found.size_bytes == stock.cache.usage().blob_bytes
+    assert found.size_bytes == stock.upkeep.usage().blob_bytes
 
 
 def test_deep_hashes_every_file_once_and_tells_how_far_it_is(stock: Stock) -> None:
     events: list[Progress] = []
-    found = stock.cache.verify(None, events.append, deep=True)
+    found = stock.upkeep.verify(None, events.append, deep=True)
     assert found.faults == ()
     assert found.hashed_bytes == found.size_bytes
     told = [event.done_bytes for event in events if isinstance(event, FetchAdvanced)]
@@ -72,7 +73,7 @@ def test_what_is_damaged_is_named_and_brought_again_alone(
     assert fault.record.key == stock.key("acme/toy")
     served = stock.hub.served("acme/toy", "tokenizer.json")
     with stock.source() as source:
-        stock.cache.repair([fault], source)
+        stock.upkeep.repair([fault], source)
     assert stock.hub.served("acme/toy", "tokenizer.json") == served
     assert stock.verify(deep=True).faults == ()
     assert read_files(stock.fetch("acme/toy", offline=True)) == TOY
@@ -92,7 +93,7 @@ def test_a_file_that_two_entries_share_is_brought_once(stock: Stock) -> None:
     assert [fault.file.path for fault in faults] == ["tokenizer.json"] * 2
     with stock.source() as source:
         for fault in faults:
-            stock.cache.repair([fault], source)
+            stock.upkeep.repair([fault], source)
     assert stock.verify(deep=True).faults == ()
     assert read_files(stock.fetch("acme/toy", offline=True)) == TOY
     assert read_files(stock.fetch("acme/other", offline=True)) == OTHER
@@ -106,7 +107,7 @@ def test_a_name_that_another_file_has_taken_is_put_right(stock: Stock) -> None:
     (fault,) = stock.verify().faults
     assert fault.condition is Condition.MISPLACED
     with stock.source() as source:
-        stock.cache.repair([fault], source)
+        stock.upkeep.repair([fault], source)
     assert stock.verify().faults == ()
     name.unlink()
     assert [fault.condition for fault in stock.verify().faults] == [Condition.NAMELESS]
@@ -117,14 +118,14 @@ def test_what_cannot_be_brought_again_is_an_error(stock: Stock) -> None:
     faults = stock.verify().faults
     stock.hub.models.pop("acme/toy")
     with stock.source() as source, pytest.raises(FetchError):
-        stock.cache.repair(faults, source)
+        stock.upkeep.repair(faults, source)
     (fault,) = stock.verify().faults
     assert fault.condition is Condition.MISSING
 
 
 def test_only_the_entries_that_were_asked_for_are_looked_at(stock: Stock) -> None:
     flip(stock.blob(WEIGHTS))
-    found = stock.cache.verify({stock.key("acme/other")}, deep=True)
+    found = stock.upkeep.verify({stock.key("acme/other")}, deep=True)
     assert (found.faults, found.entries) == ((), 1)
 
 
@@ -145,6 +146,6 @@ def test_what_leads_to_nothing_is_told(stock: Stock) -> None:
     assert set(found.strays) == {entry.path / name for name in TOY}
     assert [(one.record, one.condition) for one in found.faults] == [(None, Condition.CHANGED)]
     make_older(stock.blob(WEIGHTS), 2 * HOURS_S)
-    stock.cache.prune(PruneRequest())
+    stock.upkeep.prune(PruneRequest())
     found = stock.verify()
     assert (found.strays, found.faults) == ((), ())

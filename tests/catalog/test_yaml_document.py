@@ -6,6 +6,9 @@ from hypothesis import strategies as st
 
 from nimctl.catalog.document import DocumentError, read_document
 
+LIBYAMLS_LIMIT = "nested deeper|maximum nesting depth"
+"""Newer releases of libyaml count brackets themselves, and end before nimctl does."""
+
 
 def test_every_value_knows_its_line():
     document = read_document("a: 1\nb:\n  - x\n  - {c: 2,\n     d: 3}\n")
@@ -55,8 +58,8 @@ def test_scalars(text, value):
         ("a: 1\nb: \x07\n", 2, "control characters"),
         ("a: 1\n---\nb: 2\n", 2, "second document"),
         ("a:\n  - " + "[" * 60 + "]" * 60, 2, "nested deeper"),
-        ("[" * 100_000, 1, "nested deeper"),
-        ("a: " + "{b: " * 100_000, 1, "nested deeper"),
+        ("[" * 100_000, 1, LIBYAMLS_LIMIT),
+        ("a: " + "{b: " * 100_000, 1, LIBYAMLS_LIMIT),
     ],
 )
 def test_what_cannot_be_read_is_said_with_its_line(text, line, part):

@@ -11,6 +11,7 @@ from cache_stock import edit, sha256_of
 from fake_hub import FakeHub
 
 from nimctl.cache import Cache, FetchRequest
+from nimctl.cache.upkeep import Upkeep
 from nimctl.core.source import parse_source_uri
 from nimctl.sources import SourceAccess, open_source
 
@@ -95,7 +96,7 @@ def test_what_is_pinned_or_in_use_is_not_removed(stocked) -> None:
     run_cache("unpin", "toy")
     done = run_cache("rm", "acme/toy", "--yes")
     assert "30.0 kB freed" in done.stdout
-    assert cache.usage().blob_bytes == 0
+    assert Upkeep(cache).usage().blob_bytes == 0
     missing = run_cache("rm", "acme/toy", "--yes")
     assert (missing.returncode, "holds nothing of acme/toy" in missing.stderr) == (2, True)
 

@@ -15,6 +15,7 @@ import pytest
 from fake_hub import FakeHub, Fault
 
 from nimctl.cache import Cache, FetchRequest, RetryPolicy
+from nimctl.cache.upkeep import Upkeep
 from nimctl.core.source import SCHEMES, Source, SourceChangedError, SourceUri, parse_source_uri
 from nimctl.errors import FetchError, InputError
 from nimctl.sources import SOURCES, SourceAccess, open_source
@@ -110,7 +111,7 @@ def test_a_folder_is_brought_with_links_to_files_resolved(tmp_path: Path) -> Non
         entry = cache.fetch(FetchRequest(uri=uri), source)
     assert [file.path for file in entry.files] == ["a.gguf", "sub/b.gguf"]
     assert (entry.path / "a.gguf").read_bytes() == CONTENT
-    assert cache.usage().blob_bytes == len(CONTENT)
+    assert Upkeep(cache).usage().blob_bytes == len(CONTENT)
 
 
 def test_a_local_file_that_changes_is_brought_again(tmp_path: Path) -> None:
