@@ -227,7 +227,7 @@ def test_ctrl_c_before_the_first_word(start, hub):
 
 
 def test_a_second_process_shows_the_first_ones_progress(start, hub):
-    hub.rate_bytes_s = 1_500_000
+    hub.rate_bytes_s = 300_000
     first = start(*WANTED, "--progress", "json")
     read_until(first, '"advanced"')
     second = start(*WANTED, "--progress", "json")
