@@ -13,8 +13,7 @@ from nimctl.cache.request import FetchRequest
 from nimctl.cache.snapshot import is_copy, leads_to
 from nimctl.cache.stamps import hash_file, look_at
 from nimctl.cache.verifying import Condition, check_blobs
-from nimctl.core.manifest import PinnedFile
-from nimctl.core.source import Digest
+from nimctl.core.source import Digest, PinnedFile
 
 _FIXED_SCHEMES = ("hf", "ngc", "pypi", "modelscope")
 """Of which a revision can be asked for; other places have only what they have today."""

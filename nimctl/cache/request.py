@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from nimctl.cache.safety import SafetyPolicy, Sorted, check_worth_bringing, sort_out
-from nimctl.core.manifest import PinnedFile
 from nimctl.core.source import (
     Listing,
+    PinnedFile,
     RemoteFile,
     SourceSyntaxError,
     SourceUri,

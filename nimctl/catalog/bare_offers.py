@@ -5,18 +5,9 @@ from dataclasses import dataclass, replace
 from glob import escape
 from itertools import product
 
-from nimctl.core.manifest import (
-    Artifact,
-    EngineName,
-    Goal,
-    ModelKind,
-    PinnedFile,
-    Profile,
-    Shape,
-    WeightFormat,
-    profile_id,
-)
-from nimctl.core.source import Listing, RemoteFile
+from nimctl.core.manifest import Artifact, ModelKind, Profile, Shape, WeightFormat, profile_id
+from nimctl.core.names import EngineName, Goal
+from nimctl.core.source import Listing, PinnedFile, RemoteFile
 
 OWN_MANIFEST_HINT = (
     "describe the model in a manifest of your own and name its folder with --manifest-dir"

@@ -13,7 +13,8 @@ from nimctl.catalog.bare_offers import (
 )
 from nimctl.core.config_numbers import ConfigError, UnknownArchitectureError
 from nimctl.core.declared_precision import read_precision
-from nimctl.core.manifest import Artifact, Goal, KvLayers, ModelKind, Shape
+from nimctl.core.manifest import Artifact, KvLayers, ModelKind, Shape
+from nimctl.core.names import Goal
 from nimctl.core.published_config import PublishedConfig, read_published_config
 from nimctl.core.safetensors_header import SafetensorsHeader
 from nimctl.core.source import Listing, RemoteFile

@@ -24,7 +24,7 @@ from pydantic_core import core_schema
 
 from nimctl.catalog import schema
 from nimctl.catalog.parse import SCHEMA
-from nimctl.core import manifest
+from nimctl.core import manifest, source
 
 SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
 
@@ -36,7 +36,7 @@ _BECOMES = {
     "LatentEntry": manifest.LatentLayers,
     "StateEntry": manifest.StateLayers,
     "ArtifactEntry": manifest.Artifact,
-    "FileEntry": manifest.PinnedFile,
+    "FileEntry": source.PinnedFile,
     "ProfileEntry": manifest.Profile,
 }
 _GROUPED = "^[1-9][0-9]*(_[0-9]+)+$"

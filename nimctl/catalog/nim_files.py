@@ -7,15 +7,9 @@ from fnmatch import fnmatch
 from glob import escape
 
 from nimctl.catalog.nim import NimFile, NimManifest, NimProfile, is_engine_file
-from nimctl.core.manifest import (
-    Artifact,
-    EngineName,
-    Manifest,
-    Part,
-    PinnedFile,
-    WeightFormat,
-)
-from nimctl.core.source import SourceUri
+from nimctl.core.manifest import Artifact, Manifest, Part, WeightFormat
+from nimctl.core.names import EngineName
+from nimctl.core.source import PinnedFile, SourceUri
 from nimctl.core.units import GIB
 
 _WEIGHT_FILES = ("*.safetensors", "*.gguf", "*.engine")

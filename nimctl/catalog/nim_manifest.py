@@ -13,7 +13,8 @@ from nimctl.catalog.nim import NimManifest, NimProfile
 from nimctl.catalog.nim_files import LeftOutError, find_artifact, find_checkpoints
 from nimctl.catalog.sheet import ManifestSheet, UnjudgedModel
 from nimctl.core.gpu_table import GPU_MODELS, find_gpu_model
-from nimctl.core.manifest import Artifact, EngineName, Goal, LeftOutProfile, Manifest, Profile
+from nimctl.core.manifest import Artifact, LeftOutProfile, Manifest, Profile
+from nimctl.core.names import EngineName, Goal
 
 ENGINES: dict[str, EngineName] = {
     "tensorrt_llm": "tensorrt_llm",

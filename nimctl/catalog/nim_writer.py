@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from nimctl.core.manifest import Artifact, Manifest, PinnedFile, Profile
-from nimctl.core.source import SourceUri
+from nimctl.core.manifest import Artifact, Manifest, Profile
+from nimctl.core.source import PinnedFile, SourceUri
 
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _WILDCARDS = frozenset("*?[")

@@ -19,7 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from nimctl.core.manifest import EngineName, Goal, ModelKind, WeightFormat
+from nimctl.core.manifest import ModelKind, WeightFormat
+from nimctl.core.names import EngineName, Goal
 from nimctl.core.source import (
     Digest,
     SourceUri,

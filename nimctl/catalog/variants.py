@@ -16,17 +16,16 @@ from nimctl.catalog.schema import (
 from nimctl.core.manifest import (
     Artifact,
     CacheLayers,
-    EngineName,
-    Goal,
     KvLayers,
     LatentLayers,
     Manifest,
-    PinnedFile,
     Profile,
     Shape,
     StateLayers,
     profile_id,
 )
+from nimctl.core.names import EngineName, Goal
+from nimctl.core.source import PinnedFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -59,7 +59,7 @@ def bench(
     MODEL is kept and ranks its profiles from then on: see `nimctl evidence`.
     """
     from nimctl.bench import check_load
-    from nimctl.cli import facts, measuring
+    from nimctl.cli import asked, measuring
     from nimctl.cli.terminal import print_json
     from nimctl.core.report import BenchLoad, report_to_json
 
@@ -75,7 +75,7 @@ def bench(
     )
     check_load(load)
     wish = {"profile": profile, "engine": engine, "precision": precision}
-    settings = facts.read_command_settings(**wish)
+    settings = asked.read_command_settings(**wish)
     with measuring.open_target(settings, model, url, model_name, wish) as measured:
         report = measuring.measure(measured.target, load)
     if json:

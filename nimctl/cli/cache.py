@@ -49,9 +49,9 @@ def list_cache(
     json: options.Json = False,
 ) -> None:
     """List what the cache holds: size, last use, who keeps it, and what is not whole yet."""
-    from nimctl.cli import cache_choice, cache_text, facts
+    from nimctl.cli import asked, cache_choice, cache_text
 
-    settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
+    settings = asked.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
     contents = cache_choice.read_contents(settings, models or [])
     cache_text.print_contents(contents, json=json)
 
@@ -63,9 +63,9 @@ def show_disk_usage(
     json: options.Json = False,
 ) -> None:
     """Show the disk each source takes; files that several entries share count once."""
-    from nimctl.cli import cache_choice, cache_text, facts
+    from nimctl.cli import asked, cache_choice, cache_text
 
-    settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
+    settings = asked.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
     cache_text.print_disk_usage(cache_choice.measure_sources(settings), json=json)
 
 
@@ -82,9 +82,9 @@ def verify_cache(
 
     A file that looks as it did when it was last hashed is taken as whole, unless --deep is given.
     """
-    from nimctl.cli import cache_actions, facts
+    from nimctl.cli import asked, cache_actions
 
-    settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
+    settings = asked.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
     cache_actions.verify_models(models or [], settings, deep=deep, repair=repair, json=json)
 
 
@@ -99,9 +99,9 @@ def remove_from_cache(
     json: options.Json = False,
 ) -> None:
     """Remove MODEL from the cache; files that other models share, or that are in use, stay."""
-    from nimctl.cli import cache_actions, facts
+    from nimctl.cli import asked, cache_actions
 
-    settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
+    settings = asked.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
     cache_actions.remove_models(models, settings, dry_run=dry_run, yes=yes, force=force, json=json)
 
 
@@ -118,9 +118,9 @@ def prune_cache(
 
     The ones that were used longest ago go first; what is pinned or being served never goes.
     """
-    from nimctl.cli import cache_actions, facts
+    from nimctl.cli import asked, cache_actions
 
-    settings = facts.read_command_settings(cache_dir=cache_dir)
+    settings = asked.read_command_settings(cache_dir=cache_dir)
     request = cache_actions.parse_prune_request(max_size, older_than, partials=partials)
     cache_actions.prune_models(request, settings, dry_run=dry_run, json=json)
 
@@ -133,9 +133,9 @@ def pin_models(
     json: options.Json = False,
 ) -> None:
     """Keep what the cache holds of MODEL: neither `prune` nor a plain `rm` removes it."""
-    from nimctl.cli import cache_actions, facts
+    from nimctl.cli import asked, cache_actions
 
-    settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
+    settings = asked.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
     cache_actions.pin_models(models, settings, pinned=True, json=json)
 
 
@@ -147,9 +147,9 @@ def unpin_models(
     json: options.Json = False,
 ) -> None:
     """Let what the cache holds of MODEL be removed again."""
-    from nimctl.cli import cache_actions, facts
+    from nimctl.cli import asked, cache_actions
 
-    settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
+    settings = asked.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
     cache_actions.pin_models(models, settings, pinned=False, json=json)
 
 

@@ -81,12 +81,12 @@ def import_into_cache(
     Files of other tools are hashed and shared, not copied, where the disk allows it; nothing of
     theirs is changed. A bundle is checked byte by byte while it is copied; no network is needed.
     """
-    from nimctl.cli import facts, importing
+    from nimctl.cli import asked, importing
     from nimctl.errors import InputError
 
     if place is not None and from_place is not None:
         raise InputError("the place is given twice", hint="leave out --from")
-    settings = facts.read_command_settings(
+    settings = asked.read_command_settings(
         cache_dir=cache_dir, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
     )
     importing.import_models(
@@ -109,9 +109,9 @@ def export_from_cache(
     A folder shares the files of the cache, a .tar or - (standard output) is one stream. Other
     formats are folders that other tools read.
     """
-    from nimctl.cli import exporting, facts
+    from nimctl.cli import asked, exporting
 
-    settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
+    settings = asked.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
     exporting.export_models(
         models, settings, output=output, form=form, since=since, key_file=sign, json=json
     )
@@ -129,13 +129,13 @@ def view_cache(
 
     hf is a Hugging Face cache (HF_HUB_CACHE), nim one of NIM (NIM_CACHE_PATH).
     """
-    from nimctl.cli import exporting, facts
+    from nimctl.cli import asked, exporting
     from nimctl.errors import InputError
 
     forms = {"hf": "hf", "nim": "nim-cache"}
     if tool not in forms:
         raise InputError(f"there is no view for {tool!r}", hint="choose hf or nim")
-    settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
+    settings = asked.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
     exporting.write_view(models or [], settings, form=forms[tool], folder=output, json=json)
 
 
@@ -146,7 +146,7 @@ def serve_cache(
     json: options.Json = False,
 ) -> None:
     """Serve what the cache holds, read-only, to machines that name this one as HF_ENDPOINT."""
-    from nimctl.cli import facts, mirror_serving
+    from nimctl.cli import asked, mirror_serving
 
-    settings = facts.read_command_settings(cache_dir=cache_dir)
+    settings = asked.read_command_settings(cache_dir=cache_dir)
     mirror_serving.serve_cache(settings, host=host, port=port, json=json)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nimctl.cli.documents import drop_unknown, selection_document
+from nimctl.cli.documents import selection_document
 from nimctl.cli.facts import Machine, judge
-from nimctl.cli.fetching import describe_files, find_weights_dir
 from nimctl.cli.launching import choose_served_names, make_launch, make_state_dir
 from nimctl.cli.left_out import count_left_out
 from nimctl.cli.listing_text import ID_DIGITS, print_budget
-from nimctl.cli.terminal import bold, print_line, print_wrapped
+from nimctl.cli.terminal import bold, drop_unknown, print_line, print_wrapped
+from nimctl.cli.weights import describe_files, find_weights_dir
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.manifest import Manifest
 from nimctl.core.plan import Launch, Plan

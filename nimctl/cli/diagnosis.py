@@ -8,9 +8,9 @@ from nimctl.cache import Cache, CacheUsage
 from nimctl.cache.upkeep import Upkeep
 from nimctl.cli.documents import machine_document
 from nimctl.cli.facts import Machine, describe_engines, open_catalog, read_machine
+from nimctl.cli.fetching import read_hub_login
 from nimctl.cli.known_speeds import find_evidence_path
 from nimctl.cli.listing_text import print_system
-from nimctl.cli.supplying import read_hub_login
 from nimctl.cli.terminal import bold, print_line, print_wrapped
 from nimctl.core.units import format_file_bytes
 from nimctl.engines import TRAITS

@@ -24,10 +24,10 @@ def doctor(
     json: options.Json = False,
 ) -> None:
     """Show the machine, engines, cache, settings with their origins, and what is missing."""
-    from nimctl.cli import diagnosis, facts
+    from nimctl.cli import asked, diagnosis
     from nimctl.cli.terminal import print_json, print_note
 
-    settings = facts.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
+    settings = asked.read_command_settings(cache_dir=cache_dir, manifest_dirs=manifest_dir)
     if snapshot is not None:
         diagnosis.save_snapshot(settings, snapshot)
         print_note(f"wrote {snapshot}; list-profiles and select take it as --hardware {snapshot}")

@@ -4,17 +4,13 @@ from dataclasses import asdict
 from typing import Any
 
 from nimctl.cli.facts import Machine, describe_engines
+from nimctl.cli.terminal import drop_unknown
 from nimctl.core.hardware import hardware_to_json
 from nimctl.core.manifest import Manifest, Profile
 from nimctl.core.plan import Plan
 from nimctl.core.speed import SpeedFigure
 from nimctl.core.verdict import Finding, Selection, Verdict, decided_by
 from nimctl.core.wish import format_change
-
-
-def drop_unknown(document: dict[str, Any]) -> dict[str, Any]:
-    """The document without the keys whose value is None."""
-    return {key: value for key, value in document.items() if value is not None}
 
 
 def machine_document(machine: Machine) -> dict[str, Any]:

@@ -79,9 +79,9 @@ def download(
 
     Of a place without a model, all files. The same command resumes a download that was cut short.
     """
-    from nimctl.cli import downloading, facts, fetch_plans
+    from nimctl.cli import asked, downloading
 
-    settings = facts.read_command_settings(
+    settings = asked.read_command_settings(
         profile=profile,
         engine=engine,
         precision=precision,
@@ -100,14 +100,10 @@ def download(
         all_profiles=all_profiles, include=tuple(include or ()), exclude=tuple(exclude or ())
     )
     with downloading.interruption_in_words():
-        catalog = facts.open_catalog(settings)
-        machine = facts.read_machine(settings, hardware)
-        wanted = tuple(
-            one
-            for name in models or (None,)
-            for one in downloading.find_wanted(name, catalog, machine, settings, choice)
-        )
+        wanted = downloading.find_wanted(models, hardware, settings, choice)
         if dry_run:
+            from nimctl.cli import fetch_plans
+
             fetch_plans.print_fetch_plans(wanted, settings, json=json)
         else:
             downloading.bring(wanted, settings, json=json)

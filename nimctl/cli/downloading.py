@@ -2,20 +2,21 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nimctl.cache import CacheEntry, FetchRequest
-from nimctl.catalog import Catalog
-from nimctl.cli.facts import Machine, find_model, is_address, make_wish
-from nimctl.cli.fetching import choose_artifacts, fetch_artifact, fetch_request
-from nimctl.cli.supplying import make_policy
-from nimctl.cli.terminal import print_json, print_line, print_note
-from nimctl.core.manifest import Artifact
+from nimctl.cli.asked import is_address
+from nimctl.cli.fetching import fetch_request, make_policy
+from nimctl.cli.terminal import print_json, print_line
 from nimctl.core.source import SourceSyntaxError, parse_source_uri
-from nimctl.errors import InputError, InterruptedByUserError, NothingFitsError
+from nimctl.errors import InputError, InterruptedByUserError
 from nimctl.settings import Settings
+
+if TYPE_CHECKING:
+    from nimctl.cli.deciding import Decide
+    from nimctl.core.manifest import Artifact
 
 _PLAIN_PLACES = ("https://", "http://", "pypi:")
 """Places that models are not looked for at."""
@@ -42,45 +43,44 @@ class FileChoice:
 
 
 def find_wanted(
-    name: str | None, catalog: Catalog, machine: Machine, settings: Settings, choice: FileChoice
-) -> tuple[Artifact | FetchRequest, ...]:
-    """What a name or an address means: the weights of a profile, or the files of a place.
+    names: list[str] | None, hardware: str | None, settings: Settings, choice: FileChoice
+) -> "tuple[Artifact | FetchRequest, ...]":
+    """What names and addresses mean: the weights of a profile, or the files of a place.
 
-    Files are brought as they are where patterns choose them, and where the address holds no model
-    that nimctl can serve.
+    Files are brought as they are where patterns choose them, and where an address holds no model
+    that nimctl can serve. The machine is looked at only where a profile is to be chosen.
 
     Raises:
         InputError: there is no such model, or no such place.
         NothingFitsError: no profile can run here, and none was named.
         FetchError: the place cannot be looked at.
     """
-    wanted = name or settings.model
-    if wanted is not None and (
-        wanted.startswith(_PLAIN_PLACES) or (choice.is_by_name and is_address(wanted))
-    ):
-        return (_request(wanted, settings, choice),)
-    try:
-        manifest = find_model(catalog, settings, name)
-    except InputError as error:
-        if wanted is None or not is_address(wanted):
-            raise
-        request = _request(wanted, settings, choice)
-        print_note(f"note: {error.message}; it is taken as plain files")
-        return (request,)
-    with _hinting_at_all():
-        artifacts = choose_artifacts(
-            manifest,
-            machine,
-            make_wish(settings, None),
-            settings,
-            all_profiles=choice.all_profiles,
-        )
-    if choice.is_by_name:
-        return tuple(_narrow(artifact, settings, choice) for artifact in artifacts)
-    return artifacts
+    wanted: list[Artifact | FetchRequest] = []
+    decide: Decide | None = None
+    asked: list[str | None] = [*names] if names else [settings.model]
+    for name in asked:
+        if name is not None and _is_plain(name, choice):
+            wanted.append(request_place(name, settings, choice))
+            continue
+        if decide is None:
+            from nimctl.cli.deciding import open_decisions
+
+            decide = open_decisions(hardware, settings, choice)
+        wanted += decide(name)
+    return tuple(wanted)
 
 
-def _request(address: str, settings: Settings, choice: FileChoice) -> FetchRequest:
+def _is_plain(name: str, choice: FileChoice) -> bool:
+    """Whether a name is the address of files that no profile chooses among."""
+    return name.startswith(_PLAIN_PLACES) or (choice.is_by_name and is_address(name))
+
+
+def request_place(address: str, settings: Settings, choice: FileChoice) -> FetchRequest:
+    """The files of a place, as the cache is asked for them.
+
+    Raises:
+        InputError: it is no place that nimctl knows.
+    """
     if "://" not in address and not address.startswith("pypi:"):
         address = str(Path(address).expanduser().absolute())
     try:
@@ -92,29 +92,7 @@ def _request(address: str, settings: Settings, choice: FileChoice) -> FetchReque
     )
 
 
-def _narrow(artifact: Artifact, settings: Settings, choice: FileChoice) -> FetchRequest:
-    """Files of the place of a model's weights; those that a manifest pins stay pinned."""
-    return FetchRequest(
-        uri=replace(artifact.source, file=None),
-        include=choice.include,
-        exclude=choice.exclude,
-        pinned=artifact.files,
-        policy=make_policy(settings),
-    )
-
-
-@contextlib.contextmanager
-def _hinting_at_all() -> Iterator[None]:
-    try:
-        yield
-    except NothingFitsError as error:
-        others = "--all brings the files of every profile all the same"
-        raise NothingFitsError(
-            error.message, hint=f"{error.hint}; {others}" if error.hint else others
-        ) from error
-
-
-def bring(wanted: tuple[Artifact | FetchRequest, ...], settings: Settings, *, json: bool) -> None:
+def bring(wanted: "tuple[Artifact | FetchRequest, ...]", settings: Settings, *, json: bool) -> None:
     """Bring one after the other, and say where each is.
 
     Raises:
@@ -125,6 +103,8 @@ def bring(wanted: tuple[Artifact | FetchRequest, ...], settings: Settings, *, js
         if isinstance(one, FetchRequest):
             entries.append(fetch_request(one, settings))
         else:
+            from nimctl.cli.weights import fetch_artifact
+
             entries.append(fetch_artifact(one, settings))
         if not json:
             print_line(f"{entries[-1].path}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from nimctl.cli.terminal import print_json, print_line, print_note, print_wrapped
 from nimctl.core.engine import InstalledEngine
-from nimctl.core.manifest import EngineName
+from nimctl.core.names import EngineName
 from nimctl.core.units import format_duration
 from nimctl.engines import TRAITS
 from nimctl.environments import (

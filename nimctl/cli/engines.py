@@ -29,9 +29,9 @@ Offline = Annotated[
 @engines.command("ls", short_help="The engines of this machine, and which are used.")
 def list_installed(json: options.Json = False) -> None:
     """List every engine of this machine: managed, of nimctl's own environment, and on PATH."""
-    from nimctl.cli import engine_environments, facts
+    from nimctl.cli import asked, engine_environments
 
-    engine_environments.print_engines(facts.read_command_settings(), json=json)
+    engine_environments.print_engines(asked.read_command_settings(), json=json)
 
 
 @engines.command("install", short_help="Install one, in an environment of its own.")
@@ -47,9 +47,9 @@ def install(
 
     What is there already and works stays until the new one does.
     """
-    from nimctl.cli import engine_environments, facts
+    from nimctl.cli import asked, engine_environments
 
-    settings = facts.read_command_settings(engine=engine, offline=offline)
+    settings = asked.read_command_settings(engine=engine, offline=offline)
     engine_environments.install(
         settings, version=version, index_url=index_url, find_links=find_links, json=json
     )
@@ -58,16 +58,16 @@ def install(
 @engines.command("remove", short_help="Remove what `install` installed.")
 def remove(engine: Name, version: Version = None, json: options.Json = False) -> None:
     """Remove the environments of ENGINE that nimctl made."""
-    from nimctl.cli import engine_environments, facts
+    from nimctl.cli import asked, engine_environments
 
     engine_environments.remove(
-        facts.read_command_settings(engine=engine), version=version, json=json
+        asked.read_command_settings(engine=engine), version=version, json=json
     )
 
 
 @engines.command("check", short_help="Run one, to know whether it works.")
 def check(engine: Name, json: options.Json = False) -> None:
     """Start ENGINE as it would be used, far enough to know that it works."""
-    from nimctl.cli import engine_environments, facts
+    from nimctl.cli import asked, engine_environments
 
-    engine_environments.check(facts.read_command_settings(engine=engine), json=json)
+    engine_environments.check(asked.read_command_settings(engine=engine), json=json)

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from nimctl.cli.documents import drop_unknown
-from nimctl.cli.terminal import bold, print_line
-from nimctl.core.manifest import Goal
+from nimctl.cli.terminal import bold, drop_unknown, print_line
+from nimctl.core.names import Goal
 from nimctl.core.report import Percentiles
 from nimctl.core.speed import speaks_for
 from nimctl.core.units import format_bytes, format_duration

@@ -1,4 +1,4 @@
-"""What a command must know before it can decide: settings, machine, engines, and the wish."""
+"""What a command must know before it can decide: machine, engines, models, and the wish."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nimctl.catalog import Catalog, UnjudgedModelError, load_catalog
+from nimctl.cli.asked import is_address
 from nimctl.cli.known_speeds import read_benches, use_benches
 from nimctl.cli.supplying import read_supplies
-from nimctl.cli.terminal import print_note
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import Hardware
 from nimctl.core.manifest import Manifest, Profile, Shape
@@ -20,7 +20,7 @@ from nimctl.core.wish import Wish
 from nimctl.engines import TRAITS
 from nimctl.environments import find_engines
 from nimctl.errors import InputError
-from nimctl.settings import Settings, read_settings
+from nimctl.settings import Settings
 
 if TYPE_CHECKING:
     from nimctl.evidence.measured import BenchRecord
@@ -41,14 +41,6 @@ class Machine:
     source: str | None = None
     engines_assumed: bool = False
     benches: "tuple[BenchRecord, ...]" = ()
-
-
-def read_command_settings(**flags: object) -> Settings:
-    """The settings of this run, options by setting name first; notes go to standard error."""
-    settings = read_settings(flags)
-    for note in settings.notes:
-        print_note(f"note: {note}")
-    return settings
 
 
 def read_machine(settings: Settings, other: str | None) -> Machine:
@@ -173,16 +165,6 @@ def find_model(catalog: Catalog, settings: Settings, argument: str | None) -> Ma
         from nimctl.cli.bare_model import complete_model
 
         return complete_model(error.unjudged, settings)
-
-
-def is_address(name: str) -> bool:
-    """Whether a model is named by where it lies: `hf://...`, `/...`, `./...`, `~/...`, `*.gguf`."""
-    return (
-        "://" in name
-        or name in (".", "..", "~")
-        or name.startswith(("/", "./", "../", "~/", "pypi:"))
-        or name.endswith(".gguf")
-    )
 
 
 def make_wish(settings: Settings, gpus: str | None) -> Wish:

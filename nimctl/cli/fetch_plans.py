@@ -9,8 +9,8 @@ from nimctl.cache.request import sort_files
 from nimctl.cache.safety import describe_left_out
 from nimctl.cli.fetching import opened_source
 from nimctl.cli.guarded_source import GuardedSource
-from nimctl.cli.supplying import is_in_place, request_files
 from nimctl.cli.terminal import bold, print_json, print_line, print_note
+from nimctl.cli.weights import is_in_place, request_files
 from nimctl.core.manifest import Artifact
 from nimctl.core.source import Listing, Source
 from nimctl.core.units import format_file_bytes

@@ -1,4 +1,4 @@
-"""Bringing a profile's files: which artifacts, from where, with what, and how it is told."""
+"""Bringing files into the cache: from where, as whom, with what, and how it is told."""
 
 import contextlib
 import shutil
@@ -6,70 +6,34 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from nimctl.cache import Cache, CacheEntry, FetchRequest, Note
+from nimctl.cache import Cache, CacheEntry, FetchRequest, Note, SafetyPolicy
 from nimctl.cache.layout import Layout
 from nimctl.cache.rate import RateLimit
-from nimctl.cli.facts import Machine, judge
 from nimctl.cli.guarded_source import GuardedSource
 from nimctl.cli.known_listings import know_listings
 from nimctl.cli.listing_check import ListingCheck
 from nimctl.cli.mirroring import find_mirror, open_mirror
 from nimctl.cli.pickle_scan import scan_pickles
 from nimctl.cli.progress import show_progress
-from nimctl.cli.supplying import find_files, is_in_place, read_hub_login, request_files
 from nimctl.cli.terminal import print_note
-from nimctl.cli.workspace import join_parts, workspace_folder
-from nimctl.core.manifest import Artifact, Manifest
-from nimctl.core.selection import require_choice
 from nimctl.core.source import Source, SourceUri
-from nimctl.core.units import format_file_bytes
-from nimctl.core.wish import Wish
 from nimctl.settings import Settings
 from nimctl.sources import SourceAccess, open_source
 
 
-def choose_artifacts(
-    manifest: Manifest,
-    machine: Machine,
-    wish: Wish,
-    settings: Settings,
-    *,
-    all_profiles: bool,
-) -> tuple[Artifact, ...]:
-    """The weights of the profile that would run; of every profile with `all_profiles`.
-
-    A profile that is named may be for another machine: its files are brought all the same.
-
-    Raises:
-        NothingFitsError: no profile can run here and none was named.
-    """
-    if all_profiles:
-        by_name = {profile.artifact.name: profile.artifact for profile in manifest.profiles}
-        return tuple(by_name.values())
-    selection = judge(manifest, machine, wish, settings)
-    if wish.profile:
-        named = min(selection.verdicts, key=lambda verdict: verdict.rank)
-        return (named.profile.artifact,)
-    return (require_choice(selection).profile.artifact,)
+def make_policy(settings: Settings) -> SafetyPolicy:
+    """What may be brought beside data."""
+    return SafetyPolicy(allow_pickle=settings.allow_pickle, allow_code=settings.trust_remote_code)
 
 
-def fetch_artifact(artifact: Artifact, settings: Settings) -> CacheEntry:
-    """Bring an artifact into the cache, telling how it goes; nothing is told if it is there.
+def read_hub_login() -> str | None:
+    """The token that `hf auth login` keeps."""
+    from huggingface_hub.constants import HF_TOKEN_PATH
 
-    Files of this machine that nobody pinned are used where they lie.
-
-    Raises:
-        FetchError: it cannot be had.
-    """
-    if is_in_place(artifact):
-        return CacheEntry(
-            uri=artifact.source, revision="local", path=Path(artifact.source.location), files=()
-        )
-    requests = request_files(artifact, settings)
-    entries = tuple(fetch_request(request, settings) for request in requests)
-    if artifact.parts:
-        return join_parts(settings.cache_dir, artifact, entries)
-    return entries[0]
+    try:
+        return Path(HF_TOKEN_PATH).read_text().strip() or None
+    except OSError:
+        return None
 
 
 def fetch_request(request: FetchRequest, settings: Settings) -> CacheEntry:
@@ -161,24 +125,3 @@ def find_authorities(environment: Mapping[str, str]) -> Path | None:
     if environment.get("SSL_CERT_FILE") or not environment.get("REQUESTS_CA_BUNDLE"):
         return None
     return Path(environment["REQUESTS_CA_BUNDLE"])
-
-
-def find_weights_dir(artifact: Artifact, settings: Settings) -> Path:
-    """Where the files of an artifact are, or will be once they are fetched."""
-    if is_in_place(artifact):
-        return Path(artifact.source.location)
-    if artifact.parts:
-        return workspace_folder(settings.cache_dir, artifact)
-    cache, (request,) = Cache(settings.cache_dir), request_files(artifact, settings)
-    entry = cache.find(request)
-    return entry.path if entry else cache.expected_path(request)
-
-
-def describe_files(artifact: Artifact, settings: Settings) -> str:
-    """Where the files of an artifact come from, and whether they are here."""
-    size = format_file_bytes(artifact.download_bytes)
-    if is_in_place(artifact):
-        return f"{artifact.source} ({size}, used where it lies)"
-    here = find_files(artifact, settings) is not None
-    more = f" and {len(artifact.parts) - 1} more places" if len(artifact.parts) > 1 else ""
-    return f"{artifact.source}{more} ({size}, {'in the cache' if here else 'to download'})"

@@ -24,9 +24,9 @@ def list_profiles(
     Without MODEL: the catalogue, one line a model, with the best profile for this machine.
     """
     from nimctl.catalog import UnjudgedModelError
-    from nimctl.cli import facts, listing
+    from nimctl.cli import asked, facts, listing
 
-    settings = facts.read_command_settings(
+    settings = asked.read_command_settings(
         engine=engine,
         precision=precision,
         goal=goal,

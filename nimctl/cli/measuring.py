@@ -14,7 +14,7 @@ from nimctl.cli.facts import find_model, make_wish, open_catalog, read_machine
 from nimctl.cli.known_speeds import open_evidence
 from nimctl.cli.terminal import bold, is_terminal, print_line, print_note, print_warning
 from nimctl.core.hardware import Hardware
-from nimctl.core.manifest import Goal
+from nimctl.core.names import Goal
 from nimctl.core.report import BenchLoad, BenchReport, Percentiles, Scalar, Stop
 from nimctl.core.speed import speaks_for
 from nimctl.core.units import format_duration

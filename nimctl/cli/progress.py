@@ -20,7 +20,6 @@ from nimctl.cache import (
 )
 from nimctl.cache.layout import Layout
 from nimctl.cache.others import OtherFetch
-from nimctl.cli.progress_json import JsonLines
 from nimctl.cli.terminal import is_terminal, print_note
 from nimctl.cli.waiting import watch_other
 from nimctl.core.units import format_duration, format_file_bytes
@@ -40,6 +39,8 @@ def show_progress(
     if form == "none":
         yield ignore_progress
     elif form == "json":
+        from nimctl.cli.progress_json import JsonLines
+
         lines = JsonLines(str(request.uri))
         with watch_other(layout, request, lines.tell, lines.tell_other) as on_progress:
             yield on_progress

@@ -19,7 +19,7 @@ from nimctl.cache import (
     Waiting,
 )
 from nimctl.cache.others import OtherFetch
-from nimctl.cli.documents import drop_unknown
+from nimctl.cli.terminal import drop_unknown
 
 
 class JsonLines:

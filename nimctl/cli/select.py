@@ -22,10 +22,10 @@ def select(
     json: options.Json = False,
 ) -> None:
     """Show the profile of MODEL that would run here: why, its memory, and its engine's command."""
-    from nimctl.cli import choosing, facts, listing_text
+    from nimctl.cli import asked, choosing, facts, listing_text
     from nimctl.cli.terminal import print_json
 
-    settings = facts.read_command_settings(
+    settings = asked.read_command_settings(
         profile=profile,
         engine=engine,
         precision=precision,

@@ -51,9 +51,9 @@ def serve(
 
     Arguments after `--` go to the engine as they are.
     """
-    from nimctl.cli import choosing, facts, serving
+    from nimctl.cli import asked, choosing, facts, serving
 
-    settings = facts.read_command_settings(
+    settings = asked.read_command_settings(
         profile=profile,
         engine=engine,
         precision=precision,

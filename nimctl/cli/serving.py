@@ -18,7 +18,6 @@ from nimctl.cli.choosing import (
     launch_of,
     print_choice,
 )
-from nimctl.cli.fetching import fetch_artifact
 from nimctl.cli.launching import choose_served_names, make_state_dir
 from nimctl.cli.terminal import (
     bold,
@@ -28,6 +27,7 @@ from nimctl.cli.terminal import (
     print_note,
     print_warning,
 )
+from nimctl.cli.weights import fetch_artifact
 from nimctl.core.units import format_bytes, format_duration
 from nimctl.errors import InputError
 from nimctl.server import (

@@ -1,56 +1,15 @@
-"""What is known before a fetch: what the cache is asked for, what is here, who may come in."""
+"""What speaks against bringing a model's weights here: room, logins, what is here already."""
 
 from dataclasses import replace
-from pathlib import Path
 
-from nimctl.cache import Cache, CacheEntry, FetchRequest, SafetyPolicy
-from nimctl.core.manifest import Artifact, Manifest
+from nimctl.cache import Cache
+from nimctl.cli.fetching import read_hub_login
+from nimctl.cli.weights import find_files, is_in_place
+from nimctl.core.manifest import Manifest
 from nimctl.core.supply import Supply
 from nimctl.settings import KEYS, Settings
 
 _HUB = next(key.default for key in KEYS if key.name == "hf_endpoint")
-
-
-def make_policy(settings: Settings) -> SafetyPolicy:
-    """What may be brought beside data."""
-    return SafetyPolicy(allow_pickle=settings.allow_pickle, allow_code=settings.trust_remote_code)
-
-
-def request_files(artifact: Artifact, settings: Settings) -> tuple[FetchRequest, ...]:
-    """What the cache is asked for, place by place."""
-    return tuple(
-        FetchRequest(
-            uri=part.source,
-            include=part.include,
-            pinned=part.files,
-            policy=make_policy(settings),
-        )
-        for part in artifact.places
-    )
-
-
-def find_files(artifact: Artifact, settings: Settings) -> tuple[CacheEntry, ...] | None:
-    """What the cache holds of each place; None where something is missing."""
-    cache, requests = Cache(settings.cache_dir), request_files(artifact, settings)
-    entries = tuple(entry for one in requests if (entry := cache.find(one)))
-    return entries if len(entries) == len(artifact.places) else None
-
-
-def is_in_place(artifact: Artifact) -> bool:
-    """Whether the weights are a folder of this machine that needs no check: it is not copied."""
-    source = artifact.source
-    as_published = not artifact.files and not artifact.parts
-    return source.scheme == "file" and as_published and Path(source.location).is_dir()
-
-
-def read_hub_login() -> str | None:
-    """The token that `hf auth login` keeps."""
-    from huggingface_hub.constants import HF_TOKEN_PATH
-
-    try:
-        return Path(HF_TOKEN_PATH).read_text().strip() or None
-    except OSError:
-        return None
 
 
 def read_supplies(manifests: tuple[Manifest, ...], settings: Settings) -> tuple[Supply, ...]:

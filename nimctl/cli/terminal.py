@@ -29,6 +29,11 @@ def print_json(document: dict[str, Any]) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def drop_unknown(document: dict[str, Any]) -> dict[str, Any]:
+    """The document without the keys whose value is None."""
+    return {key: value for key, value in document.items() if value is not None}
+
+
 def print_json_line(document: Mapping[str, Any]) -> None:
     """One event as one line of JSON, at once."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")

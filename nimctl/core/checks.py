@@ -7,7 +7,8 @@ from typing import get_args
 from nimctl.core.case import Case
 from nimctl.core.engine import find_driver_major
 from nimctl.core.hardware import Gpu
-from nimctl.core.manifest import Goal, KvLayers
+from nimctl.core.manifest import KvLayers
+from nimctl.core.names import Goal
 from nimctl.core.placement import CONTEXT_STEP, Fitting, count_default_context, memory_traits
 from nimctl.core.supply_checks import check_supply
 from nimctl.core.units import GIB, format_bytes, format_count

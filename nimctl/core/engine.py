@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from nimctl.core.manifest import EngineName, WeightFormat
+from nimctl.core.manifest import WeightFormat
 from nimctl.core.memory import MemoryTraits
+from nimctl.core.names import EngineName
 from nimctl.core.plan import Device, Launch, Plan, Site
 
 Capability = tuple[int, int]

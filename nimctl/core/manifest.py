@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from nimctl.core.source import Digest, SourceUri
+from nimctl.core.names import EngineName, Goal
+from nimctl.core.source import PinnedFile, SourceUri
 from nimctl.errors import InputError
 
-EngineName = Literal["tensorrt_llm", "vllm", "llama.cpp"]
-Goal = Literal["latency", "throughput"]
 WeightFormat = Literal["safetensors", "gguf", "tensorrt_engine"]
 ModelKind = Literal["chat", "embedding", "reward"]
 
@@ -100,15 +99,6 @@ class Shape:
     vocab_size: int
     max_context_length: int
     kv: tuple[CacheLayers, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PinnedFile:
-    """A file whose size and content the manifest fixes."""
-
-    path: str
-    size_bytes: int
-    digest: Digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from nimctl.core.gpu_table import GpuModel, find_gpu_model
 from nimctl.core.hardware import Gpu
-from nimctl.core.manifest import EngineName, Profile, Shape
+from nimctl.core.manifest import Profile, Shape
 from nimctl.core.memory import Load, Split, count_kv_bytes
+from nimctl.core.names import EngineName
 from nimctl.core.speed import SpeedFigure, Traffic, unknown_speed
 
 ACTIVATION_BYTES = 2

@@ -9,7 +9,8 @@ from nimctl.core.checks import CHECKS
 from nimctl.core.engine import EngineTraits, InstalledEngine
 from nimctl.core.gpu_table import find_gpu_model
 from nimctl.core.hardware import Gpu, Hardware
-from nimctl.core.manifest import Goal, Manifest, Profile, Shape, find_profile
+from nimctl.core.manifest import Manifest, Profile, Shape, find_profile
+from nimctl.core.names import Goal
 from nimctl.core.placement import (
     AMPLE_CONTEXT,
     are_linked,

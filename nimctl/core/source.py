@@ -181,6 +181,15 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PinnedFile:
+    """A file whose size and content were fixed before anybody was asked, by a manifest."""
+
+    path: str
+    size_bytes: int
+    digest: Digest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
     """What a source holds at one resolved revision."""
 

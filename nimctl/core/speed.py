@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import log
 from typing import Literal
 
-from nimctl.core.manifest import Goal
+from nimctl.core.names import Goal
 from nimctl.core.units import format_duration
 
 Origin = Literal["measured here", "measured elsewhere", "predicted", "roofline", "unknown"]

@@ -1,12 +1,9 @@
 """What the user asked for; every field left None is nimctl's to decide."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
-from nimctl.core.manifest import EngineName, Goal
-
-WishGoal = Literal["latency", "throughput", "balanced", "quality"]
-"""What to choose for. Balanced, the default, is latency without giving up quality for it."""
+from nimctl.core.names import EngineName, Goal, WishGoal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

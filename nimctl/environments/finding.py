@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from nimctl.core.engine import InstalledEngine
-from nimctl.core.manifest import EngineName
+from nimctl.core.names import EngineName
 from nimctl.core.plan import Device
 from nimctl.environments.managed import list_managed
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nimctl.core.engine import InstalledEngine
-from nimctl.core.manifest import EngineName
+from nimctl.core.names import EngineName
 from nimctl.environments.recipes import Recipe, find_recipe_of
 
 ORIGIN = "a managed environment"

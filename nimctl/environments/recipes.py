@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from nimctl.core.manifest import EngineName
+from nimctl.core.names import EngineName
 from nimctl.core.plan import Device
 from nimctl.core.units import GIB
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from nimctl.core.manifest import EngineName
+from nimctl.core.names import EngineName
 from nimctl.environments.installing import sweep
 from nimctl.environments.lock import InstallLock
 from nimctl.environments.managed import ManagedEngine, list_managed

@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from nimctl.core.manifest import EngineName, KvLayers, Shape
+from nimctl.core.manifest import KvLayers, Shape
+from nimctl.core.names import EngineName
 from nimctl.core.speed import MANY_AT_ONCE, ONE_AT_A_TIME, SpeedFigure, Traffic
 from nimctl.evidence.predictions import (
     AS_FAST_AS,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from nimctl.core.manifest import EngineName, Shape
+from nimctl.core.manifest import Shape
+from nimctl.core.names import EngineName
 from nimctl.core.speed import MANY_AT_ONCE, ONE_AT_A_TIME, SpeedFigure, Traffic
 
 _FOLDER = Path(__file__).parent

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from nimctl.core.manifest import EngineName
-from nimctl.core.wish import WishGoal
+from nimctl.core.names import EngineName, WishGoal
 from nimctl.settings.table import KEYS
 from nimctl.settings.values import Secret
 

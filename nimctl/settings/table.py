@@ -6,8 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import get_args
 
-from nimctl.core.manifest import EngineName
-from nimctl.core.wish import WishGoal
+from nimctl.core.names import EngineName, WishGoal
 from nimctl.errors import InputError
 from nimctl.settings import values
 from nimctl.settings.places import user_cache_folder, user_data_folder

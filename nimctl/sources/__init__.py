@@ -1,36 +1,34 @@
 """Places that hold weights: each lists its files and streams their bytes, and does nothing else."""
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from types import MappingProxyType
 
 from nimctl.core.source import Source, SourceUri
 from nimctl.sources.access import SourceAccess
-from nimctl.sources.http import HttpSource
-from nimctl.sources.huggingface import HuggingFaceSource
-from nimctl.sources.local import LocalSource
-from nimctl.sources.modelscope import ModelScopeSource
-from nimctl.sources.ngc import NgcSource
-from nimctl.sources.object_store import ObjectStoreSource
-from nimctl.sources.oci import OciSource
-from nimctl.sources.pypi import PypiSource
 
 __all__ = ["SOURCES", "SourceAccess", "open_source"]
 
-SOURCES: Mapping[str, Callable[[SourceAccess], Source]] = MappingProxyType(
+SOURCES: Mapping[str, str] = MappingProxyType(
     {
-        "hf": HuggingFaceSource,
-        "ngc": NgcSource,
-        "modelscope": ModelScopeSource,
-        "pypi": PypiSource,
-        "https": HttpSource,
-        "http": HttpSource,
-        "file": LocalSource,
-        "oci": OciSource,
-        **dict.fromkeys(("s3", "gs", "az"), ObjectStoreSource),
+        "hf": "huggingface.HuggingFaceSource",
+        "ngc": "ngc.NgcSource",
+        "modelscope": "modelscope.ModelScopeSource",
+        "pypi": "pypi.PypiSource",
+        "https": "http.HttpSource",
+        "http": "http.HttpSource",
+        "file": "local.LocalSource",
+        "oci": "oci.OciSource",
+        **dict.fromkeys(("s3", "gs", "az"), "object_store.ObjectStoreSource"),
     }
 )
+"""By scheme, the module of this folder and the class in it; only what is asked for is imported."""
 
 
 def open_source(uri: SourceUri, access: SourceAccess) -> Source:
     """The source that serves `uri`; nothing is contacted yet, and the caller closes it."""
-    return SOURCES[uri.scheme](access)
+    module, _, name = SOURCES[uri.scheme].partition(".")
+    make: Callable[[SourceAccess], Source] = getattr(
+        import_module(f"nimctl.sources.{module}"), name
+    )
+    return make(access)

@@ -36,7 +36,7 @@ class HttpPools:
         self._stall_timeout_s = stall_timeout_s
         self._ca_file = ca_file
         self._lock = Lock()
-        self._pools: dict[str | None, PoolManager] = {}
+        self._pools: dict[tuple[str | None, bool], PoolManager] = {}
 
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -53,7 +53,7 @@ class HttpPools:
         """
         host = url.host or ""
         with losses_in_words(host, self._stall_timeout_s):
-            return self._pool(proxy_for(url)).request(
+            return self._pool(proxy_for(url), is_secret=url.scheme == "https").request(
                 "GET",
                 url.url,
                 headers={
@@ -69,13 +69,15 @@ class HttpPools:
                 retries=False,
             )
 
-    def _pool(self, proxy: str | None) -> "PoolManager":
+    def _pool(self, proxy: str | None, *, is_secret: bool) -> "PoolManager":
+        """Connections through a proxy or none; only those that need certificates read them."""
         import urllib3
 
+        key = proxy, is_secret or (proxy or "").startswith("https:")
         with self._lock:
-            if proxy in self._pools:
-                return self._pools[proxy]
-            context = trusting_context(self._ca_file)
+            if key in self._pools:
+                return self._pools[key]
+            context = trusting_context(self._ca_file) if key[1] else None
             if proxy is None:
                 pool = urllib3.PoolManager(maxsize=KEPT_CONNECTIONS, ssl_context=context)
             else:
@@ -86,7 +88,7 @@ class HttpPools:
                     ssl_context=context,
                     proxy_ssl_context=context,
                 )
-            self._pools[proxy] = pool
+            self._pools[key] = pool
             return pool
 
 

@@ -28,8 +28,7 @@ from nimctl.cache import (
     ignore_progress,
 )
 from nimctl.cache.upkeep import Upkeep
-from nimctl.core.manifest import PinnedFile
-from nimctl.core.source import Digest, Source, parse_source_uri
+from nimctl.core.source import Digest, PinnedFile, Source, parse_source_uri
 from nimctl.errors import (
     AccessDeniedError,
     DigestMismatchError,

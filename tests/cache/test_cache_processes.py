@@ -14,8 +14,7 @@ import pytest
 from fake_hub import FakeHub, Fault
 
 from nimctl.cache import BLOCK_BYTES, Cache, FetchRequest
-from nimctl.core.manifest import PinnedFile
-from nimctl.core.source import Digest, parse_source_uri
+from nimctl.core.source import Digest, PinnedFile, parse_source_uri
 from nimctl.sources import SourceAccess, open_source
 
 SIZE_BYTES = 3 * BLOCK_BYTES + 5

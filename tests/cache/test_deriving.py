@@ -13,11 +13,11 @@ from nimctl.cache.adopting import adopt_model
 from nimctl.cache.deriving import derive_entry
 from nimctl.cache.foreign import ForeignFile, ForeignModel
 from nimctl.cache.layout import Layout
-from nimctl.core.manifest import PinnedFile
 from nimctl.core.source import (
     ByteStream,
     Digest,
     Listing,
+    PinnedFile,
     RemoteFile,
     SourceUri,
     parse_source_uri,

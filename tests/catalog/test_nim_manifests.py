@@ -20,8 +20,8 @@ from nimctl.catalog.nim_name import find_model_name
 from nimctl.catalog.nim_writer import write_nim_v2
 from nimctl.catalog.parse import parse_manifest
 from nimctl.catalog.sheet import ManifestSheet, UnjudgedModel, UnjudgedModelError
-from nimctl.core.manifest import Artifact, Manifest, Part, PinnedFile, Profile, find_profile
-from nimctl.core.source import Digest, SourceUri
+from nimctl.core.manifest import Artifact, Manifest, Part, Profile, find_profile
+from nimctl.core.source import Digest, PinnedFile, SourceUri
 from nimctl.errors import ManifestError, UnknownModelError
 
 NIM = Path(__file__).parent / "nim"

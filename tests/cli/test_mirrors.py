@@ -12,8 +12,7 @@ from fake_hub import FakeHub
 
 from nimctl.cache import Cache, FetchRequest
 from nimctl.cli.mirroring import open_mirror
-from nimctl.core.manifest import PinnedFile
-from nimctl.core.source import Digest, parse_source_uri
+from nimctl.core.source import Digest, PinnedFile, parse_source_uri
 from nimctl.errors import DigestMismatchError
 from nimctl.sources import SourceAccess
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from email.utils import formatdate
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -136,6 +137,12 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_every_scheme_of_an_address_has_a_source() -> None:
     assert set(SOURCES) == set(SCHEMES)
+
+
+@pytest.mark.parametrize("name", sorted(set(SOURCES.values())))
+def test_every_source_that_is_named_is_there(name: str) -> None:
+    module, _, kind = name.partition(".")
+    assert callable(getattr(import_module(f"nimctl.sources.{module}"), kind))
 
 
 def test_a_store_whose_library_is_not_installed_is_told_with_the_command() -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from nimctl.cache import Cache, FetchRequest, ListingStarted, Progress
-from nimctl.core.manifest import PinnedFile
-from nimctl.core.source import Source, parse_digest, parse_source_uri
+from nimctl.core.source import PinnedFile, Source, parse_digest, parse_source_uri
 from nimctl.errors import FetchError, InputError
 from nimctl.sources import SourceAccess, open_source
 from nimctl.sources.scratch import Scratch

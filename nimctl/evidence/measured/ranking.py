@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from nimctl.core.hardware import Hardware
-from nimctl.core.manifest import Goal, Manifest
+from nimctl.core.manifest import Manifest
+from nimctl.core.names import Goal
 from nimctl.core.plan import Plan
 from nimctl.core.roofline import FULL_EFFICIENCY, calibrate_device, estimate_speed
 from nimctl.core.speed import (

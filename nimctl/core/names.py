@@ -1,0 +1,11 @@
+"""What engines and goals are called, by people and in files."""
+
+from typing import Literal
+
+EngineName = Literal["tensorrt_llm", "vllm", "llama.cpp"]
+
+Goal = Literal["latency", "throughput"]
+"""What a profile was tuned for."""
+
+WishGoal = Literal["latency", "throughput", "balanced", "quality"]
+"""What to choose for. Balanced, the default, is latency without giving up quality for it."""
