@@ -7,7 +7,13 @@ from typing import Any
 from nimctl.cache import Cache, CacheUsage
 from nimctl.cache.upkeep import Upkeep
 from nimctl.cli.documents import machine_document
-from nimctl.cli.facts import Machine, describe_engines, open_catalog, read_machine
+from nimctl.cli.facts import (
+    Machine,
+    describe_engines,
+    open_bandwidth_record,
+    open_catalog,
+    read_machine,
+)
 from nimctl.cli.fetching import read_hub_login
 from nimctl.cli.known_speeds import find_evidence_path
 from nimctl.cli.listing_text import print_system
@@ -45,7 +51,7 @@ def save_snapshot(settings: Settings, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    raw = read_raw_machine()
+    raw = read_raw_machine(open_bandwidth_record(again=True))
     hardware = parse_machine(raw, settings.environment)
     engines = describe_engines(find_engines(settings.environment, settings.engines_dir))
     write_snapshot(path, hardware, {**raw, "engines": engines})
@@ -53,7 +59,7 @@ def save_snapshot(settings: Settings, path: Path) -> None:
 
 def diagnose(settings: Settings) -> Diagnosis:
     """Look at everything once."""
-    machine = read_machine(settings, None)
+    machine = read_machine(settings, None, again=True)
     return Diagnosis(
         machine=machine,
         usage=Upkeep(Cache(settings.cache_dir)).usage(),

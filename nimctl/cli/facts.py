@@ -21,9 +21,11 @@ from nimctl.engines import TRAITS
 from nimctl.environments import find_engines
 from nimctl.errors import InputError
 from nimctl.settings import Settings
+from nimctl.settings.places import user_state_folder
 
 if TYPE_CHECKING:
     from nimctl.evidence.measured import BenchRecord
+    from nimctl.probe import BandwidthRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +45,23 @@ class Machine:
     benches: "tuple[BenchRecord, ...]" = ()
 
 
-def read_machine(settings: Settings, other: str | None) -> Machine:
+def open_bandwidth_record(*, again: bool = False) -> "BandwidthRecord":
+    """Where the measured bandwidth of this machine's memory is kept.
+
+    Args:
+        again: Measure it even if it was before.
+    """
+    from nimctl.probe import BandwidthRecord
+
+    folder = user_state_folder()
+    return BandwidthRecord(path=folder and folder / "memory-bandwidth.json", again=again)
+
+
+def read_machine(settings: Settings, other: str | None, *, again: bool = False) -> Machine:
     """This machine, or another one: a snapshot file, or a preset such as `h100x8`.
+
+    Args:
+        again: Measure what is kept of this machine once more.
 
     Raises:
         InputError: the snapshot cannot be read, or there is no such preset.
@@ -53,7 +70,7 @@ def read_machine(settings: Settings, other: str | None) -> Machine:
         from nimctl.probe import probe_machine
 
         return Machine(
-            hardware=probe_machine(settings.environment),
+            hardware=probe_machine(settings.environment, open_bandwidth_record(again=again)),
             engines=find_engines(settings.environment, settings.engines_dir),
             benches=read_benches(),
         )

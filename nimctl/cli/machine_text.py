@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from nimctl.cli.facts import Machine
 from nimctl.core.hardware import Gpu, Hardware, Host
-from nimctl.core.units import format_bytes
+from nimctl.core.units import format_bytes, format_file_bytes
 from nimctl.engines import TRAITS
 
 _UNKNOWN = "unknown"
@@ -35,7 +35,11 @@ def _render_memory(host: Host) -> str:
         text += f" of {format_bytes(host.memory_total_bytes)}"
     if host.memory_limit_bytes is not None:
         text += f", limited to {format_bytes(host.memory_limit_bytes)}"
-    return f"{text} in {host.container}" if host.container else text
+    if host.container:
+        text += f" in {host.container}"
+    if host.memory_bandwidth_bytes_s is not None:
+        text += f", read at {format_file_bytes(int(host.memory_bandwidth_bytes_s))}/s"
+    return text
 
 
 def _render_gpus(hardware: Hardware) -> Iterator[tuple[str, str]]:

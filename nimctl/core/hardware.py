@@ -102,6 +102,8 @@ class Host:
         memory_available_bytes: What this process may still take: free and reclaimable RAM,
             cut to the cgroup's limit.
         memory_limit_bytes: The cgroup's memory limit; None without one.
+        memory_bandwidth_bytes_s: Bytes a second that all usable processors together read from RAM;
+            measured, so None on machines that were only described.
         container: `docker`, `podman`, `kubernetes` or None.
     """
 
@@ -116,6 +118,7 @@ class Host:
     memory_total_bytes: int | None = None
     memory_available_bytes: int | None = None
     memory_limit_bytes: int | None = None
+    memory_bandwidth_bytes_s: float | None = None
     container: str | None = None
 
 

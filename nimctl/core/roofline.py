@@ -7,14 +7,14 @@ the activations of each layer twice. The roofline is Williams, Waterman and Patt
 (2009); the efficiencies below are fitted, and `tests/benchmarks/speed_model.py` tells how well.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nimctl.core.gpu_table import GpuModel, find_gpu_model
-from nimctl.core.hardware import Gpu
+from nimctl.core.hardware import Gpu, Host
 from nimctl.core.manifest import Profile, Shape
 from nimctl.core.memory import Load, Split, count_kv_bytes
-from nimctl.core.names import EngineName
-from nimctl.core.speed import SpeedFigure, Traffic, unknown_speed
+from nimctl.core.names import EngineName, Goal
+from nimctl.core.speed import MEASURING_TERMS, SpeedFigure, Traffic, unknown_speed
 
 ACTIVATION_BYTES = 2
 KV_ELEMENT_BYTES = 2
@@ -101,6 +101,36 @@ EFFICIENCIES: dict[EngineName, Efficiency] = {
     ),
 }
 
+CPU_EFFICIENCIES: dict[EngineName, Efficiency] = {
+    # Tokens: fitted to 12 published results of six CPUs, and to SmolLM2 on two cores; the benchmark
+    # lists them. Prompts: `CORE_FLOP_S` is what llama.cpp itself reached.
+    "llama.cpp": Efficiency(
+        bandwidth=0.8,
+        compute=1,
+        layer_s=200e-6,
+        prompt_layer_s=0,
+        expert_compute=0.5,
+        expert_layer_s=0,
+    ),
+    # Tokens: fitted to SmolLM2 in bf16 on two cores. Prompts: nothing was found to fit.
+    "vllm": Efficiency(
+        bandwidth=0.8,
+        compute=0.5,
+        layer_s=650e-6,
+        prompt_layer_s=0,
+        expert_compute=0.25,
+        expert_layer_s=0,
+    ),
+}
+"""Shares of the memory bandwidth as the probe measures it, not as a datasheet has it."""
+
+CORE_FLOP_S = (("avx2", 60e9), ("dotprod", 40e9))
+"""Operations a second of one core on a prompt, by the first instruction set that it has.
+
+The middle of published results of llama.cpp, which the benchmark lists: they reach 0.6 to 2 times
+as much. Builds for AVX-512 reach twice as much; the build that nimctl installs is for AVX2.
+"""
+
 _RATES = {"fp8": ("fp8", "half"), "nvfp4": ("fp4", "half")}
 
 
@@ -126,9 +156,9 @@ def calibrate_device(
 ) -> DeviceSpeed | None:
     """The rates a device reached with one model, to estimate another on the same device.
 
-    This is the only honest way to a CPU's rates, which no probe tells. A small model understates
-    them, as its time is not all bytes. None where the figure has no time between tokens, or where
-    more than one request ran at a time.
+    A model tells more than the memory's bandwidth does: whatever else holds the device back is in
+    it. A small model understates a large one's, as its time is not all bytes. None where the
+    figure has no time between tokens, or where more than one request ran at a time.
     """
     if not measured.inter_token_latency_s or measured.traffic.concurrency != 1:
         return None
@@ -143,12 +173,8 @@ def calibrate_device(
     )
 
 
-def estimate_profile(
-    shape: Shape, profile: Profile, gpu: Gpu | None, traffic: Traffic
-) -> SpeedFigure:
-    """The roofline of a profile on GPUs like `gpu`, or why there is none; None is the CPU."""
-    if gpu is None:
-        return unknown_speed(traffic, "a CPU's rates are not known before a model ran on it")
+def estimate_on_gpus(shape: Shape, profile: Profile, gpu: Gpu, traffic: Traffic) -> SpeedFigure:
+    """The roofline of a profile on GPUs like `gpu`, or why there is none."""
     if gpu.mig_enabled:
         return unknown_speed(traffic, "the share of the rates that a MIG slice has is not known")
     model = find_gpu_model(gpu.name, gpu.pci_device_id)
@@ -162,6 +188,44 @@ def estimate_profile(
         efficiency=EFFICIENCIES[profile.engine],
         traffic=traffic,
         tensor_parallel=profile.tensor_parallel,
+    )
+
+
+def read_cpu_speed(host: Host, threads: int) -> DeviceSpeed | None:
+    """A processor's rates with so many threads; None where its memory was not measured."""
+    if host.memory_bandwidth_bytes_s is None:
+        return None
+    rates = (rate for feature, rate in CORE_FLOP_S if feature in host.cpu_features)
+    core_flop_s = next(rates, None)
+    return DeviceSpeed(
+        bandwidth_bytes_s=host.memory_bandwidth_bytes_s,
+        flop_s=None if core_flop_s is None else threads * core_flop_s,
+        name=host.cpu_name or host.architecture,
+    )
+
+
+def estimate_on_cpu(
+    shape: Shape, profile: Profile, host: Host, threads: int, traffic: Traffic
+) -> SpeedFigure:
+    """The roofline of a profile on the processor, or why there is none.
+
+    A CPU is busy with fewer requests than a GPU: under load it is estimated for as many as a
+    measurement must have had to count for throughput.
+    """
+    device = read_cpu_speed(host, threads)
+    efficiency = CPU_EFFICIENCIES.get(profile.engine)
+    if efficiency is None:
+        return unknown_speed(traffic, "the engine does not run on a CPU")
+    if device is None:
+        return unknown_speed(traffic, "the bandwidth of this CPU's memory was not measured")
+    goal: Goal = "latency" if traffic.concurrency == 1 else "throughput"
+    least = MEASURING_TERMS["cpu", goal].least_concurrency
+    return estimate_speed(
+        shape,
+        weight_bytes=profile.artifact.weight_bytes,
+        device=device,
+        efficiency=efficiency,
+        traffic=replace(traffic, concurrency=least),
     )
 
 

@@ -16,13 +16,21 @@ from nimctl.core.placement import (
     are_linked,
     choose_size,
     count_neighbours,
+    count_threads,
     list_places,
     list_usable_gpus,
     make_plan,
 )
 from nimctl.core.plan import Plan
-from nimctl.core.roofline import estimate_profile
-from nimctl.core.speed import SpeedFigure, Traffic, prefer_figure, rank_speed, traffic_for
+from nimctl.core.roofline import estimate_on_cpu, estimate_on_gpus
+from nimctl.core.speed import (
+    SpeedFigure,
+    Traffic,
+    prefer_figure,
+    rank_speed,
+    traffic_for,
+    unknown_speed,
+)
 from nimctl.core.supply import Supply
 from nimctl.core.units import format_count
 from nimctl.core.verdict import Finding, Fit, Rank, Selection, Verdict
@@ -166,11 +174,16 @@ def _judge(case: Case, forecast: Forecast) -> Verdict:
 def _figure_speed(case: Case, forecast: Forecast) -> SpeedFigure:
     """How fast the profile would be at its place: known from elsewhere, else by the roofline."""
     traffic = traffic_for(profile_goal(case.wish))
-    profile, shape = case.profile, case.manifest.shape
-    gpu = case.place.gpus[0] if case.place and case.place.gpus else None
-    model = find_gpu_model(gpu.name, gpu.pci_device_id) if gpu else None
+    profile, shape, place = case.profile, case.manifest.shape, case.place
+    if place is None:
+        return unknown_speed(traffic, "there is nothing here that it could run on")
+    if place.device == "cpu":
+        threads = count_threads(case.hardware)
+        return estimate_on_cpu(shape, profile, case.hardware.host, threads, traffic)
+    gpu = place.gpus[0]
+    model = find_gpu_model(gpu.name, gpu.pci_device_id)
     known = forecast(shape, profile, model.short_name, traffic) if model else None
-    return prefer_figure((known, estimate_profile(shape, profile, gpu, traffic)), traffic)
+    return prefer_figure((known, estimate_on_gpus(shape, profile, gpu, traffic)), traffic)
 
 
 def _plan(case: Case) -> Plan:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nimctl.core.hardware import Hardware
+from nimctl.probe.bandwidth_record import BandwidthRecord
 from nimctl.probe.host import disk_free_bytes, parse_host, read_host
 from nimctl.probe.nvidia import parse_nvml
 from nimctl.probe.nvml import read_nvml
@@ -17,6 +18,7 @@ from nimctl.probe.snapshot import Snapshot, read_snapshot, write_snapshot
 from nimctl.probe.visibility import hide_gpus
 
 __all__ = [
+    "BandwidthRecord",
     "Snapshot",
     "disk_free_bytes",
     "find_preset",
@@ -29,18 +31,29 @@ __all__ = [
 ]
 
 
-def probe_machine(environment: Mapping[str, str]) -> Hardware:
+def probe_machine(
+    environment: Mapping[str, str], bandwidth: BandwidthRecord | None = None
+) -> Hardware:
     """This machine as this process may use it.
 
     Args:
         environment: Environment variables: which GPUs are visible, whether this is a pod.
+        bandwidth: As for `read_machine`.
     """
-    return parse_machine(read_machine(), environment)
+    return parse_machine(read_machine(bandwidth), environment)
 
 
-def read_machine() -> dict[str, Any]:
-    """What the operating system (`host`) and the NVIDIA driver (`nvml`) say, in JSON's types."""
-    return {"host": read_host(), "nvml": read_nvml()}
+def read_machine(bandwidth: BandwidthRecord | None = None) -> dict[str, Any]:
+    """What the operating system (`host`) and the NVIDIA driver (`nvml`) say, in JSON's types.
+
+    Args:
+        bandwidth: Where the memory's measured bandwidth is kept; None leaves it unknown.
+    """
+    document = {"host": read_host(), "nvml": read_nvml()}
+    if bandwidth is not None:
+        measured = bandwidth.find(parse_host(document["host"], {}).host)
+        document["host"]["memory_bandwidth"] = measured
+    return document
 
 
 def parse_machine(document: Mapping[str, Any], environment: Mapping[str, str]) -> Hardware:

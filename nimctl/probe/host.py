@@ -109,6 +109,7 @@ def parse_host(document: Mapping[str, Any], environment: Mapping[str, str]) -> H
     if document["system"] == "Darwin":
         facts |= _parse_darwin(document)
     facts["usable_cpus"] = _count_usable(document, facts)
+    facts["memory_bandwidth_bytes_s"] = _parse_bandwidth(document)
     host = Host(**{field: value for field, (value, _) in facts.items()})
     return HostFacts(
         host=host,
@@ -133,6 +134,14 @@ def _count_usable(document: Mapping[str, Any], facts: Facts) -> tuple[int | None
     if usable and quota and int(quota) < usable:
         return max(1, int(quota)), quota_source
     return usable, source
+
+
+def _parse_bandwidth(document: Mapping[str, Any]) -> tuple[float | None, str]:
+    """What `read_machine` measured, if it did; recordings before it have no such part."""
+    measured = document.get("memory_bandwidth")
+    if measured is None:
+        return None, ""
+    return measured["bytes_s"], f"measured here, threads: {measured['threads']}"
 
 
 def disk_free_bytes(path: Path) -> int:

@@ -18,6 +18,13 @@ def user_data_folder() -> Path | None:
     return _absolute(lambda: user_data_path("nimctl"))
 
 
+def user_state_folder() -> Path | None:
+    """The folder for what can be had again, e.g. `~/.local/state/nimctl`."""
+    from platformdirs import user_state_path
+
+    return _absolute(lambda: user_state_path("nimctl"))
+
+
 def user_config_folder() -> Path | None:
     """The folder of the user file, e.g. `~/.config/nimctl`."""
     from platformdirs import user_config_path

@@ -3,7 +3,7 @@
 Run `python tests/benchmarks/speed_model.py`. A ratio above 1 means that the roofline promises
 more time (or more tokens a second) than the prediction; the columns are the 10th, 50th and 90th
 percentile, and the share of figures within a quarter of each other. llama.cpp, for which nothing is
-predicted, is compared with published results.
+predicted, is compared with published results, on GPUs and on CPUs.
 """
 
 import statistics
@@ -14,7 +14,13 @@ from typing import NamedTuple
 from nimctl.catalog import load_catalog
 from nimctl.core.gpu_table import GPU_MODELS, GpuModel
 from nimctl.core.manifest import Manifest, Profile
-from nimctl.core.roofline import EFFICIENCIES, estimate_speed, read_gpu_speed
+from nimctl.core.roofline import (
+    CORE_FLOP_S,
+    CPU_EFFICIENCIES,
+    EFFICIENCIES,
+    estimate_speed,
+    read_gpu_speed,
+)
 from nimctl.core.speed import MANY_AT_ONCE, ONE_AT_A_TIME, SpeedFigure
 from nimctl.evidence import find_prediction
 
@@ -48,6 +54,46 @@ LLAMA_CPP_RESULTS: tuple[tuple[str, tuple[int, int], float], ...] = (
     ),
 )
 """GPU, bytes of the weights and layers, and tokens a second of one request."""
+
+
+_LLAMA_3B = (2_019_377_696, 28)
+_LLAMA_8B_OLLAMA = (4_920_000_000, 32)
+CPU_RESULTS: tuple[tuple[str, float, tuple[int, int], float], ...] = (
+    # ahelpme.com, "LLM inference benchmarks with llamacpp and AMD EPYC 9554 CPU", Phi-4 14B in
+    # Q4_K_M, Q5_0, Q6_K and Q8_0, 12 channels of DDR5-4800
+    ("EPYC 9554", 460.8e9, (9_050_000_000, 40), 28.74),
+    ("EPYC 9554", 460.8e9, (10_600_000_000, 40), 25.44),
+    ("EPYC 9554", 460.8e9, (12_030_000_000, 40), 23.25),
+    ("EPYC 9554", 460.8e9, (15_580_000_000, 40), 19.19),
+    # github.com/ggml-org/llama.cpp/pull/8908, Mistral 7B Q4_0, 8 channels of DDR4-3200
+    ("Threadripper PRO 5995WX", 204.8e9, (4_110_000_000, 32), 33.77),
+    # github.com/geerlingguy/ai-benchmarks, issues 53, 7 and 33, and sbc-reviews 107, Q4_K_M
+    ("Core i5-4278U", 25.6e9, _LLAMA_3B, 7.68),
+    ("Core i3-1315U", 41.6e9, _LLAMA_3B, 11.05),
+    ("Raspberry Pi 5", 17.1e9, _LLAMA_3B, 4.88),
+    ("Raspberry Pi 5", 17.1e9, _LLAMA_8B_OLLAMA, 2.17),
+    ("Ryzen AI 5 340", 89.6e9, _LLAMA_3B, 23.81),
+    ("Ryzen AI 5 340", 89.6e9, _LLAMA_8B_OLLAMA, 10.46),
+    ("Ryzen AI 5 340", 89.6e9, (8_990_000_000, 48), 5.83),
+)
+"""Processor, bandwidth by its datasheet, bytes of the weights and layers, and tokens a second."""
+
+SHARE_OF_DATASHEET = 0.8
+"""What reading reaches of a datasheet's bandwidth, about; `nimctl doctor` measures it here."""
+
+CPU_PROMPT_RESULTS: tuple[tuple[str, str, int, float, float], ...] = (
+    # The same sources, and llama.cpp pull requests 12829 and ik_llama.cpp 54, llama.cpp's column
+    ("Core i5-4278U", "avx2", 2, 3.21e9, 17.70),
+    ("Core i3-1315U", "avx2", 2, 3.21e9, 28.67),
+    ("Core of Dell XPS 13", "avx2", 1, 3.21e9, 18.20),
+    ("Threadripper PRO 5995WX", "avx2", 64, 7.25e9, 210.26),
+    ("Threadripper PRO 5975WX", "avx2", 32, 8.03e9, 139.09),
+    ("Ryzen 9 7950X, AVX-512", "avx2", 16, 8.03e9, 123.46),
+    ("N100", "avx2", 4, 8.03e9, 6.53),
+    ("Snapdragon 8cx Gen 3", "dotprod", 8, 3.21e9, 72.31),
+    ("CIX CP8180", "dotprod", 12, 3.21e9, 81.27),
+)
+"""Processor, instruction set, threads, parameters, and prompt tokens a second."""
 
 
 class Pair(NamedTuple):
@@ -109,6 +155,21 @@ def compare_llama_cpp() -> Iterator[float]:
         yield (moving_s + layers * efficiency.layer_s) * tokens_s
 
 
+def compare_cpus() -> Iterator[float]:
+    """The same for processors, whose bandwidth is taken to be a share of the datasheet's."""
+    efficiency = CPU_EFFICIENCIES["llama.cpp"]
+    for _, datasheet_bytes_s, (weight_bytes, layers), tokens_s in CPU_RESULTS:
+        read_bytes_s = datasheet_bytes_s * SHARE_OF_DATASHEET
+        moving_s = weight_bytes / (read_bytes_s * efficiency.bandwidth)
+        yield (moving_s + layers * efficiency.layer_s) * tokens_s
+
+
+def compare_cpu_prompts() -> Iterator[float]:
+    """Roofline over published time of a prompt token."""
+    for _, feature, threads, parameters, tokens_s in CPU_PROMPT_RESULTS:
+        yield 2 * parameters * tokens_s / (threads * dict(CORE_FLOP_S)[feature])
+
+
 def read_ratios(pair: Pair) -> tuple[float, float, float]:
     """Roofline over prediction: time to first token, time between tokens, tokens under load."""
     (roofline, predicted), (loaded, predicted_loaded) = pair.alone, pair.loaded
@@ -150,10 +211,13 @@ def main() -> None:
                 for column in zip(*map(read_ratios, members), strict=True)
             ]
             print(f"{engine:14}{name:22}{len(members):5}  " + "   ".join(cells))
-    ratios = list(compare_llama_cpp())
-    print(
-        f"{'llama.cpp':14}{'published results':22}{len(ratios):5}  {'':22}" + format_spread(ratios)
-    )
+    for name, ratios in (
+        ("published, GPUs", list(compare_llama_cpp())),
+        ("published, CPUs", list(compare_cpus())),
+    ):
+        print(f"{'llama.cpp':14}{name:22}{len(ratios):5}  {'':22}{format_spread(ratios)}")
+    prompts = list(compare_cpu_prompts())
+    print(f"{'llama.cpp':14}{'prompts, CPUs':22}{len(prompts):5}  {format_spread(prompts)}")
 
 
 if __name__ == "__main__":

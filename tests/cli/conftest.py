@@ -1,25 +1,39 @@
 """The real program in a child process, with folders of its own and no settings of the machine's."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
+from nimctl.probe import BandwidthRecord, probe_machine
+
 KEPT = ("PATH", "LANG", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
 KEPT_PREFIXES = ("PIP_", "UV_", "PYTHON", "COVERAGE")
 
 
+@pytest.fixture(scope="session")
+def kept_bandwidth(tmp_path_factory):
+    """This machine's memory measured once, so that not every child process does it."""
+    path = tmp_path_factory.mktemp("state") / "memory-bandwidth.json"
+    probe_machine({}, BandwidthRecord(path=path))
+    return path
+
+
 @pytest.fixture
-def clean_environment(tmp_path):
+def clean_environment(tmp_path, kept_bandwidth):
     kept = {
         name: value
         for name, value in os.environ.items()
         if name in KEPT or name.startswith(KEPT_PREFIXES)
     }
     home = tmp_path / "home"
-    home.mkdir()
+    state = home / ".local" / "state" / "nimctl"
+    state.mkdir(parents=True)
+    if kept_bandwidth.exists():
+        shutil.copy(kept_bandwidth, state)
     return kept | {"HOME": str(home), "COLUMNS": "100", "NIMCTL_CACHE_DIR": str(tmp_path / "cache")}
 
 

@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nimctl.core.gpu_table import GPU_MODELS
-from nimctl.core.hardware import Gpu
+from nimctl.core.hardware import Gpu, Host
 from nimctl.core.manifest import KvLayers
 from nimctl.core.roofline import (
     EFFICIENCIES,
     FULL_EFFICIENCY,
     DeviceSpeed,
     calibrate_device,
-    estimate_profile,
+    estimate_on_cpu,
+    estimate_on_gpus,
     estimate_speed,
     read_gpu_speed,
 )
@@ -215,7 +216,7 @@ def test_a_figure_is_told_with_its_origin():
 def test_a_profile_is_estimated_on_a_known_gpu():
     gpu = Gpu(index=0, name="NVIDIA H100 80GB HBM3", pci_device_id="2330:10de")
     (profile,) = [p for p in PROFILES if p.description == "vllm-bf16-tp2-pp1"]
-    figure = estimate_profile(SHAPE, profile, gpu, ONE_AT_A_TIME)
+    figure = estimate_on_gpus(SHAPE, profile, gpu, ONE_AT_A_TIME)
     assert figure.origin == "roofline" and "H100" in figure.source
     assert 0.0025 < figure.inter_token_latency_s < 0.006
 
@@ -223,14 +224,13 @@ def test_a_profile_is_estimated_on_a_known_gpu():
 @pytest.mark.parametrize(
     ("gpu", "reason"),
     [
-        (None, "CPU"),
         (Gpu(index=0, name="NVIDIA Quark 1"), "NVIDIA Quark 1"),
         (Gpu(index=0), "this GPU"),
         (Gpu(index=0, name="NVIDIA H100 80GB HBM3", mig_enabled=True), "MIG"),
     ],
 )
 def test_a_profile_on_unknown_rates_says_why_it_is_not_estimated(gpu, reason):
-    figure = estimate_profile(SHAPE, PROFILES[0], gpu, MANY_AT_ONCE)
+    figure = estimate_on_gpus(SHAPE, PROFILES[0], gpu, MANY_AT_ONCE)
     assert figure.origin == "unknown" and reason in figure.source
     assert figure.tokens_per_second is None
 
@@ -244,3 +244,46 @@ def test_a_measured_cpu_foretells_four_requests_at_once():
         traffic = replace(alone, concurrency=concurrency)
         again = estimate(SMOLLM2, traffic, weight_bytes=SMOLLM2_BYTES, device=cpu)
         assert again.tokens_per_second == pytest.approx(tokens_s, rel=0.2)
+
+
+TWO_CORES = Host(
+    system="Linux",
+    architecture="x86_64",
+    cpu_features=("avx", "avx2"),
+    memory_bandwidth_bytes_s=15.8e9,
+)
+SMALL = replace(PROFILES[0], engine="llama.cpp", artifact=replace(BF16, weight_bytes=SMOLLM2_BYTES))
+
+
+def test_a_cpu_whose_memory_was_measured_foretells_a_small_model():
+    """SmolLM2 Q4_1 with llama.cpp on this CPU when nothing else ran: 62 to 75 tokens a second."""
+    short = Traffic(prompt_tokens=128, output_tokens=128, concurrency=1)
+    figure = estimate_on_cpu(SMOLLM2, SMALL, TWO_CORES, 2, short)
+    assert 55 < 1 / figure.inter_token_latency_s < 85
+    assert figure.origin == "roofline" and "x86_64" in figure.source
+    full = replace(SMALL, artifact=BF16)
+    slower = estimate_on_cpu(SMOLLM2, full, TWO_CORES, 2, short)
+    assert slower.inter_token_latency_s > figure.inter_token_latency_s
+
+
+def test_a_cpu_under_load_is_estimated_for_what_a_measurement_must_have_had():
+    figure = estimate_on_cpu(SMOLLM2, SMALL, TWO_CORES, 2, MANY_AT_ONCE)
+    assert figure.traffic.concurrency == 8 and figure.tokens_per_second
+
+
+def test_without_a_known_instruction_set_only_the_time_between_tokens_is_told():
+    plain = replace(TWO_CORES, cpu_features=())
+    figure = estimate_on_cpu(SMOLLM2, SMALL, plain, 2, ONE_AT_A_TIME)
+    assert figure.inter_token_latency_s and figure.time_to_first_token_s is None
+
+
+@pytest.mark.parametrize(
+    ("host", "engine"),
+    [
+        (replace(TWO_CORES, memory_bandwidth_bytes_s=None), "llama.cpp"),
+        (TWO_CORES, "tensorrt_llm"),
+    ],
+)
+def test_a_cpu_that_was_not_measured_says_so(host, engine):
+    figure = estimate_on_cpu(SMOLLM2, replace(SMALL, engine=engine), host, 2, ONE_AT_A_TIME)
+    assert figure.origin == "unknown" and figure.source

@@ -121,6 +121,16 @@ def test_what_was_not_measured_is_told_from_what_was():
         assert selection.chosen.profile == SMALLER
 
 
+def test_what_a_cpu_reached_outranks_what_its_memory_promises():
+    host = replace(CPU.host, memory_bandwidth_bytes_s=15.8e9, cpu_features=("avx2",))
+    hardware = replace(CPU, host=host)
+    manifest = make_manifest((LLAMA_CPP, SMALLER, VLLM), shape=SMOLLM2)
+    before = find(judge(manifest=manifest, hardware=hardware), SMALLER).speed
+    after = find(rank([make_bench()], manifest=manifest, hardware=hardware), SMALLER).speed
+    assert before.origin == after.origin == "roofline"
+    assert "as measured with" in after.source and "as measured with" not in before.source
+
+
 def test_a_measured_speed_outranks_a_predicted_one_on_a_gpu():
     profile = make_profile(engine="vllm", precision="fp8", artifact=FP8)
     manifest = make_manifest((profile,))

@@ -51,7 +51,8 @@ def rank_measured(
     (`MEASURING_TERMS`) and with the same key/value precision. On a machine with another
     fingerprint it was measured elsewhere; with another engine version it counts after those with
     this one, and says so. Where a speed is not known at all, the rates that the device reached
-    with another profile of the model give a roofline.
+    with another profile of the model give a roofline; a CPU's, also where its memory's bandwidth
+    gave one.
 
     Args:
         versions: Of the engines there are, by name.
@@ -146,8 +147,10 @@ def _choose_traffic(verdicts: list[Verdict], goal: Goal) -> Traffic | None:
 
 def _with_estimate(verdict: Verdict, known: _Known, goal: Goal, asked: Traffic | None) -> Verdict:
     """A verdict of unknown speed with a roofline of the rates that its device has reached."""
-    plan = verdict.plan
-    if plan is None or verdict.speed.origin != "unknown" or plan.profile.gpu_count > 1:
+    plan, origin = verdict.plan, verdict.speed.origin
+    if plan is None or plan.profile.gpu_count > 1:
+        return verdict
+    if origin != "unknown" and (plan.device, origin) != ("cpu", "roofline"):
         return verdict
     least = MEASURING_TERMS[plan.device, goal].least_concurrency
     traffic = asked or replace(traffic_for(goal), concurrency=least)
