@@ -1,11 +1,12 @@
 """One profile before the judge: everything the checks may look at."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from nimctl.core.engine import EngineTraits, InstalledEngine
 from nimctl.core.hardware import Gpu, Hardware
 from nimctl.core.manifest import Manifest, Profile
-from nimctl.core.placement import Fitting, Place, memory_traits
+from nimctl.core.placement import Fitting, Place, choose_size, memory_traits
 from nimctl.core.supply import Supply
 from nimctl.core.wish import Wish
 
@@ -13,7 +14,7 @@ _FP8_SINCE = (8, 9)
 """The oldest compute capability whose attention kernels read 8-bit floating point."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, as it keeps what it worked out
 class Case:
     """One profile before the judge, with everything the checks may look at.
 
@@ -22,7 +23,6 @@ class Case:
         asked_id: Id of the one profile that was asked for; None where any may run.
         usable_gpus: The GPUs the wish allows, as `list_usable_gpus` has them.
         supply: What is known of bringing its files; None where it is not to be judged.
-        size: Context length and sequences that fit there; None where nothing does.
     """
 
     manifest: Manifest
@@ -35,14 +35,13 @@ class Case:
     wish: Wish
     supply: Supply | None = None
     place: Place | None = None
-    size: tuple[int, int] | None = None
 
     @property
     def needs_gpu(self) -> bool:
         """Whether the engine, as installed here, computes on GPUs only."""
         return "cpu" not in (self.installed.devices if self.installed else self.traits.devices)
 
-    @property
+    @cached_property
     def kv_precision(self) -> str | None:
         """What keys and values are kept in: what was asked, else what the checkpoint declares.
 
@@ -61,7 +60,7 @@ class Case:
             return "bfloat16" if traits.find_kv_precision("bfloat16") else asked
         return declared
 
-    @property
+    @cached_property
     def fitting(self) -> Fitting | None:
         """The profile on its place; None without a place or where its memory is unknown."""
         place = self.place
@@ -76,3 +75,8 @@ class Case:
             free_bytes=place.free_bytes,
             total_bytes=place.total_bytes,
         )
+
+    @cached_property
+    def size(self) -> tuple[int, int] | None:
+        """Context length and sequences that fit there; None where nothing does."""
+        return choose_size(self.fitting, self.traits, self.wish) if self.fitting else None

@@ -53,8 +53,9 @@ class EngineBuild:
 
     def kernels(self, architecture: str) -> tuple[Capability, ...]:
         """Generations it has machine code for, on a host of this architecture."""
-        known = {"x86_64": self.x86_64, "aarch64": self.aarch64, "arm64": self.aarch64}
-        return known.get(architecture, ())
+        if architecture == "x86_64":
+            return self.x86_64
+        return self.aarch64 if architecture in ("aarch64", "arm64") else ()
 
     def runs_on(self, capability: Capability, architecture: str) -> bool:
         """Whether it has code for this generation: its own, or an earlier of the same family."""
@@ -103,8 +104,8 @@ class EngineTraits:
 
     def find_support(self, precision: str) -> Capability | None:
         """The compute capability a precision needs; None where it is not in the table."""
-        needs = {one.precision: one.compute_capability for one in self.precisions}
-        return needs.get(precision)
+        found = (one.compute_capability for one in self.precisions if one.precision == precision)
+        return next(found, None)
 
     def find_builds(self, version: str | None) -> tuple[EngineBuild, ...]:
         """The build of a version; all where the version is unknown, none where the table lacks it.

@@ -16,6 +16,7 @@ A figure that was not found is None.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from nimctl.core.units import GB, MIB
@@ -196,6 +197,7 @@ GPU_MODELS: tuple[GpuModel, ...] = (
 # fmt: on
 
 
+@cache
 def find_gpu_model(name: str | None, pci_device_id: str | None) -> GpuModel | None:
     """The model of a GPU by its PCI id, else by NVML's name; None where the table has neither.
 

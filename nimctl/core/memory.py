@@ -17,6 +17,7 @@ from nimctl.core.manifest import CacheLayers, KvLayers, LatentLayers, Shape, Sta
 from nimctl.core.units import MIB
 
 _COMMUNICATION_BYTES = {1: 0, 2: 342 * MIB, 4: 392 * MIB, 8: 392 * MIB}
+_MOST_COMMUNICATION_BYTES = max(_COMMUNICATION_BYTES.values())
 _LONG = 2**30  # longer than any window
 
 
@@ -178,18 +179,20 @@ class MemoryBudget:
     @property
     def needed(self) -> int:
         """Everything the engine itself is expected to take."""
-        return sum(getattr(self, part) for part in PARTS)
+        return (
+            self.weights
+            + self.kv_cache
+            + self.activations
+            + self.graphs
+            + self.communication
+            + self.context
+            + self.lora
+        )
 
     @property
     def total(self) -> int:
         """What must be free on the device before the start."""
         return self.needed + self.margin
-
-
-PARTS = ("weights", "kv_cache", "activations", "graphs", "communication", "context", "lora")
-"""The fields of a budget that add up to what the engine takes."""
-
-_ESTIMATED = ("activations", "graphs", "communication", "context", "lora")
 
 
 def count_kv_bytes_per_token(shape: Shape, *, tensor_parallel: int = 1) -> int:
@@ -275,12 +278,12 @@ def make_budget(
         )
         + 4 * shape.vocab_size * load.sequences,  # one row of logits for each sequence
         "graphs": traits.graph_bytes,
-        "communication": _COMMUNICATION_BYTES.get(devices, max(_COMMUNICATION_BYTES.values())),
+        "communication": _COMMUNICATION_BYTES.get(devices, _MOST_COMMUNICATION_BYTES),
         "context": traits.context_bytes,
         "lora": traits.lora_bytes if split.lora else 0,
     }
     needed = sum(parts.values())
-    estimated = sum(parts[name] for name in _ESTIMATED)
+    estimated = needed - parts["weights"] - parts["kv_cache"]
     less, more = traits.spread
     return MemoryBudget(
         **parts,

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from nimctl.core.engine import EngineTraits, InstalledEngine
+from nimctl.core.engine import Capability, EngineTraits, InstalledEngine
 from nimctl.core.gpu_table import find_gpu_model
 from nimctl.core.hardware import Gpu, Hardware, Host
 from nimctl.core.manifest import Manifest, Profile
@@ -57,7 +57,8 @@ def list_places(
     """
     devices = installed.devices if installed else traits.devices
     if "gpu" in devices:
-        suited = tuple(gpu for gpu in usable_gpus if _is_suited(gpu, profile, traits))
+        need = traits.find_support(profile.precision)
+        suited = tuple(gpu for gpu in usable_gpus if _is_suited(gpu, profile, need))
         count = profile.gpu_count
         groups = group_gpus(suited, count) or group_gpus(usable_gpus, count)
         if groups:
@@ -105,8 +106,7 @@ def _split(gpu: Gpu) -> tuple[Gpu, ...]:
     )
 
 
-def _is_suited(gpu: Gpu, profile: Profile, traits: EngineTraits) -> bool:
-    need = traits.find_support(profile.precision)
+def _is_suited(gpu: Gpu, profile: Profile, need: Capability | None) -> bool:
     new_enough = need is None or (gpu.compute_capability or (0, 0)) >= need
     return new_enough and profile.gpu_device in (None, gpu.pci_device_id)
 
@@ -222,10 +222,10 @@ class Fitting:
 
     def longest_context(self, limit: int, sequences: int) -> int:
         """The longest context that fits, in steps of `CONTEXT_STEP` up to `limit`; 0 if none."""
-        if self.fits(limit, sequences):
-            return limit
         steps = limit // CONTEXT_STEP
         most = find_most(steps, lambda n: self.count_room(n * CONTEXT_STEP, sequences))
+        if most == steps and self.fits(limit, sequences):
+            return limit
         return most * CONTEXT_STEP
 
     def most_sequences(self, context_length: int, limit: int) -> int:
@@ -265,7 +265,8 @@ def choose_size(fitting: Fitting, traits: EngineTraits, wish: Wish) -> tuple[int
     """
     longest = count_default_context(fitting.manifest, traits)
     context = wish.context_length or longest
-    wanted = (wish.concurrency,) if wish.concurrency else (traits.default_sequences, 1)
+    unasked = tuple(dict.fromkeys((traits.default_sequences, 1)))
+    wanted = (wish.concurrency,) if wish.concurrency else unasked
     for sequences in wanted:
         if fitting.fits(context, sequences):
             return context, sequences

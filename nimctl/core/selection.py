@@ -14,7 +14,6 @@ from nimctl.core.names import Goal
 from nimctl.core.placement import (
     AMPLE_CONTEXT,
     are_linked,
-    choose_size,
     count_neighbours,
     count_threads,
     list_places,
@@ -26,7 +25,6 @@ from nimctl.core.roofline import estimate_on_cpu, estimate_on_gpus
 from nimctl.core.speed import (
     SpeedFigure,
     Traffic,
-    prefer_figure,
     rank_speed,
     traffic_for,
     unknown_speed,
@@ -150,9 +148,8 @@ def _open_case(case: Case) -> Case:
     cases = []
     for place in places:
         placed = replace(case, place=place)
-        size = choose_size(placed.fitting, case.traits, case.wish) if placed.fitting else None
-        if size is not None:
-            return replace(placed, size=size)
+        if placed.size is not None:
+            return placed
         cases.append(placed)
     return max(cases, key=_free_bytes, default=case)
 
@@ -183,7 +180,7 @@ def _figure_speed(case: Case, forecast: Forecast) -> SpeedFigure:
     gpu = place.gpus[0]
     model = find_gpu_model(gpu.name, gpu.pci_device_id)
     known = forecast(shape, profile, model.short_name, traffic) if model else None
-    return prefer_figure((known, estimate_on_gpus(shape, profile, gpu, traffic)), traffic)
+    return known or estimate_on_gpus(shape, profile, gpu, traffic)
 
 
 def _plan(case: Case) -> Plan:
