@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import zip_longest
 
 from nimctl.core.manifest import WeightFormat
@@ -137,6 +138,7 @@ class EngineTraits:
         return None
 
 
+@cache
 def find_driver_major(driver: str | None, cuda: tuple[int, int] | None) -> int | None:
     """The branch of an NVIDIA driver such as `550.90.07`; None where it is not known.
 

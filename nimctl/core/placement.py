@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nimctl.core.engine import Capability, EngineTraits, InstalledEngine
 from nimctl.core.gpu_table import find_gpu_model
@@ -35,16 +35,29 @@ class Place:
 
     Attributes:
         free_bytes: Free memory of the fullest of them; None where the driver does not say.
+        neighbours: How many of the GPUs others use too.
+        is_linked: Whether every one of the GPUs reaches every other over NVLink.
     """
 
     device: Device
     gpus: tuple[Gpu, ...]
     free_bytes: int | None
     total_bytes: int | None
+    neighbours: int = 0
+    is_linked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What of a profile decides where it could go; many profiles are alike in it."""
+
+    precision: str
+    gpu_device: str | None
+    gpu_count: int
 
 
 def list_places(
-    profile: Profile,
+    needs: Needs,
     traits: EngineTraits,
     installed: InstalledEngine | None,
     host: Host,
@@ -57,13 +70,13 @@ def list_places(
     """
     devices = installed.devices if installed else traits.devices
     if "gpu" in devices:
-        need = traits.find_support(profile.precision)
-        suited = tuple(gpu for gpu in usable_gpus if _is_suited(gpu, profile, need))
-        count = profile.gpu_count
+        since = traits.find_support(needs.precision)
+        suited = tuple(gpu for gpu in usable_gpus if _is_suited(gpu, needs, since))
+        count = needs.gpu_count
         groups = group_gpus(suited, count) or group_gpus(usable_gpus, count)
         if groups:
             return tuple(_place_on(gpus) for gpus in groups)
-    if "cpu" in devices and traits.memory_on_cpu and profile.gpu_count == 1:
+    if "cpu" in devices and traits.memory_on_cpu and needs.gpu_count == 1:
         place = Place(
             device="cpu",
             gpus=(),
@@ -80,6 +93,8 @@ def _place_on(gpus: tuple[Gpu, ...]) -> Place:
         gpus=gpus,
         free_bytes=_least(gpu.memory_free_bytes for gpu in gpus),
         total_bytes=_least(gpu.memory_total_bytes for gpu in gpus),
+        neighbours=sum(_is_shared(gpu) for gpu in gpus),
+        is_linked=_are_linked(gpus),
     )
 
 
@@ -106,9 +121,9 @@ def _split(gpu: Gpu) -> tuple[Gpu, ...]:
     )
 
 
-def _is_suited(gpu: Gpu, profile: Profile, need: Capability | None) -> bool:
-    new_enough = need is None or (gpu.compute_capability or (0, 0)) >= need
-    return new_enough and profile.gpu_device in (None, gpu.pci_device_id)
+def _is_suited(gpu: Gpu, needs: Needs, since: Capability | None) -> bool:
+    new_enough = since is None or (gpu.compute_capability or (0, 0)) >= since
+    return new_enough and needs.gpu_device in (None, gpu.pci_device_id)
 
 
 def group_gpus(gpus: tuple[Gpu, ...], count: int) -> tuple[tuple[Gpu, ...], ...]:
@@ -130,12 +145,8 @@ def _speed_order(group: tuple[Gpu, ...]) -> tuple[int, int]:
     return -int(bandwidth), -min(gpu.memory_free_bytes or 0 for gpu in group)
 
 
-def count_neighbours(gpus: tuple[Gpu, ...]) -> int:
-    """How many of the GPUs others use: they hold memory, or kernels of theirs run."""
-    return sum(_is_shared(gpu) for gpu in gpus)
-
-
 def _is_shared(gpu: Gpu) -> bool:
+    """Whether others use the GPU: they hold memory, or kernels of theirs run."""
     if gpu.memory_used_bytes is None or not gpu.memory_total_bytes:
         return False
     held = gpu.memory_used_bytes - (gpu.memory_reserved_bytes or 0)
@@ -146,8 +157,7 @@ def _is_shared(gpu: Gpu) -> bool:
 _BUSY_PERCENT = 5  # NIM's threshold for a GPU that is not free
 
 
-def are_linked(gpus: tuple[Gpu, ...]) -> bool:
-    """Whether every one of the GPUs reaches every other over NVLink."""
+def _are_linked(gpus: tuple[Gpu, ...]) -> bool:
     indices = {gpu.index for gpu in gpus}
     return all(indices <= {gpu.index, *(gpu.nvlink_peers or ())} for gpu in gpus)
 
@@ -191,9 +201,18 @@ class Fitting:
     kv_precision: KvPrecision
     free_bytes: int
     total_bytes: int
+    _budgets: dict[tuple[int, int], MemoryBudget] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def budget(self, context_length: int, sequences: int) -> MemoryBudget:
-        """The memory each device needs."""
+        """The memory each device needs; what was worked out before is remembered."""
+        size = (context_length, sequences)
+        if size not in self._budgets:
+            self._budgets[size] = self._make_budget(context_length, sequences)
+        return self._budgets[size]
+
+    def _make_budget(self, context_length: int, sequences: int) -> MemoryBudget:
         return make_budget(
             self.manifest.shape,
             self.traits,

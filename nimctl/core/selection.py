@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import get_args
 
 from nimctl.core.case import Case
@@ -10,11 +11,11 @@ from nimctl.core.engine import EngineTraits, InstalledEngine
 from nimctl.core.gpu_table import find_gpu_model
 from nimctl.core.hardware import Gpu, Hardware
 from nimctl.core.manifest import Manifest, Profile, Shape, find_profile
-from nimctl.core.names import Goal
+from nimctl.core.names import EngineName, Goal
 from nimctl.core.placement import (
     AMPLE_CONTEXT,
-    are_linked,
-    count_neighbours,
+    Needs,
+    Place,
     count_threads,
     list_places,
     list_usable_gpus,
@@ -106,24 +107,28 @@ def select(
     _check_gpus_exist(hardware, wish)
     found = {engine.name: engine for engine in installed}
     usable_gpus = list_usable_gpus(hardware, wish)
-    verdicts = [
-        _judge(
-            _open_case(
-                Case(
-                    manifest=manifest,
-                    profile=profile,
-                    traits=engines[profile.engine],
-                    installed=found.get(profile.engine),
-                    hardware=hardware,
-                    asked_id=asked_id,
-                    usable_gpus=usable_gpus,
-                    wish=wish,
-                    supply=supply,
-                )
-            ),
-            forecast,
+
+    @cache
+    def find_places(engine: EngineName, needs: Needs) -> tuple[Place, ...]:
+        return list_places(needs, engines[engine], found.get(engine), hardware.host, usable_gpus)
+
+    cases = (
+        Case(
+            manifest=manifest,
+            profile=profile,
+            traits=engines[profile.engine],
+            installed=found.get(profile.engine),
+            hardware=hardware,
+            asked_id=asked_id,
+            usable_gpus=usable_gpus,
+            wish=wish,
+            supply=supply,
         )
         for profile in manifest.profiles
+    )
+    verdicts = [
+        _judge(_place(case, find_places(case.profile.engine, _read_needs(case.profile))), forecast)
+        for case in cases
     ]
     ranked = sorted(verdicts, key=lambda verdict: verdict.rank)
     return Selection(model=manifest.model, wish=wish, verdicts=tuple(ranked))
@@ -140,11 +145,14 @@ def _check_gpus_exist(hardware: Hardware, wish: Wish) -> None:
         )
 
 
-def _open_case(case: Case) -> Case:
-    """The case at its place: the fastest that holds it, else the one with the most memory."""
-    places = list_places(
-        case.profile, case.traits, case.installed, case.hardware.host, case.usable_gpus
+def _read_needs(profile: Profile) -> Needs:
+    return Needs(
+        precision=profile.precision, gpu_device=profile.gpu_device, gpu_count=profile.gpu_count
     )
+
+
+def _place(case: Case, places: tuple[Place, ...]) -> Case:
+    """The case at its place: the fastest that holds it, else the one with the most memory."""
     cases = []
     for place in places:
         placed = replace(case, place=place)
@@ -204,13 +212,13 @@ def _rank(case: Case, fit: Fit, plan: Plan | None, speed: SpeedFigure) -> Rank:
     ample = min(AMPLE_CONTEXT, case.manifest.shape.max_context_length)
     goal = profile_goal(case.wish)
     on_cpu = place is not None and place.device == "cpu"
-    spread_helps = goal == "latency" and bool(gpus) and are_linked(gpus)
+    spread_helps = goal == "latency" and place is not None and place.is_linked
     return Rank(
         fit=fit,
         generic=0 if profile.gpu_device else 1,
         missing_context=max(ample - plan.context_length, 0) if plan else 0,
         device=0 if gpus else 1,
-        neighbours=count_neighbours(gpus),
+        neighbours=place.neighbours if place else 0,
         quality=_rank_quality(profile, case.wish, on_gpu=bool(gpus)),
         speed=_rank_speed(speed, goal, profile),
         engine=_place_in(CPU_ENGINE_ORDER if on_cpu else ENGINE_ORDER, profile.engine),
