@@ -132,7 +132,7 @@ def print_choice(choice: Choice, engine_args: tuple[str, ...] = ()) -> None:
     rows = (
         ("model", choice.manifest.model),
         ("engine", f"{choice.installed.name} {choice.installed.version or ''}".strip()),
-        ("runs on", gpus or f"CPU, {plan.threads} threads"),
+        ("runs on", gpus or f"CPU, {plan.threads} thread{'s' if plan.threads > 1 else ''}"),
         ("context", size),
         ("files", describe_files(profile.artifact, choice.settings)),
         ("speed", format_speed(choice.verdict.speed)),

@@ -33,7 +33,7 @@ from nimctl.core.speed import (
 from nimctl.core.supply import Supply
 from nimctl.core.units import format_count
 from nimctl.core.verdict import Finding, Fit, Rank, Selection, Verdict
-from nimctl.core.wish import Wish, profile_goal
+from nimctl.core.wish import Wish, format_change, profile_goal
 from nimctl.errors import InputError, NothingFitsError
 
 ENGINE_ORDER = ("tensorrt_llm", "vllm", "llama.cpp")
@@ -277,12 +277,22 @@ def require_choice(selection: Selection) -> Verdict:
         raise NothingFitsError(f"{selection.model} has no profile")
     main = _worst(nearest)
     more = len(nearest.findings) - 1
-    others = f" (and {format_count(more)} more objections)" if more else ""
+    objections = "objection" if more == 1 else "objections"
+    others = f" (and {format_count(more)} more {objections})" if more else ""
     raise NothingFitsError(
         f"no profile of {selection.model} can run here; nearest is "
         f"{nearest.profile.description}: {main.message}{others}",
-        hint=main.hint or "`nimctl list-profiles MODEL` shows every reason",
+        hint=_suggest(selection, nearest, main),
     )
+
+
+def _suggest(selection: Selection, nearest: Verdict, main: Finding) -> str:
+    """What to do about the nearest profile's worst objection, or where to see all of them."""
+    if main.hint:
+        return main.hint
+    if main.retry and len(nearest.findings) == 1:
+        return f"try {format_change(selection.wish, main.retry)}"
+    return "`nimctl list-profiles MODEL` shows every reason"
 
 
 def find_nearest(selection: Selection) -> Verdict | None:

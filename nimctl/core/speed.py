@@ -163,7 +163,10 @@ def rank_speed(figure: SpeedFigure, goal: Goal | None, *, tolerance: float = TOL
 
 
 def format_speed(figure: SpeedFigure) -> str:
-    """A short phrase with the origin, e.g. `152 tokens/s, first after 44 ms (predicted)`."""
+    """A short phrase with the origin, e.g. `152 tokens/s, first after 44 ms (predicted)`.
+
+    Of an unknown speed the reason is told.
+    """
     parts = []
     if figure.traffic.concurrency > 1 and figure.tokens_per_second is not None:
         parts.append(f"{figure.tokens_per_second:,.0f} tokens/s for {figure.traffic.concurrency}")
@@ -172,4 +175,6 @@ def format_speed(figure: SpeedFigure) -> str:
     if figure.time_to_first_token_s is not None:
         parts.append(f"first after {format_duration(figure.time_to_first_token_s)}")
     origin = f"{figure.origin}, {figure.caveat}" if figure.caveat else figure.origin
-    return f"{', '.join(parts)} ({origin})" if parts else "unknown"
+    if parts:
+        return f"{', '.join(parts)} ({origin})"
+    return f"unknown ({figure.source})" if figure.origin == "unknown" else "unknown"

@@ -57,14 +57,17 @@ _OPTIONS = {
 
 
 def format_change(before: Wish, after: Wish) -> str:
-    """The command-line options that turn one wish into another, e.g. `--context-length 4096`."""
+    """The command-line options that turn one wish into another, e.g. `--context-length 4096`.
+
+    What the other leaves to nimctl is told as `without --engine`.
+    """
     changed = [f.name for f in fields(Wish) if getattr(before, f.name) != getattr(after, f.name)]
     return " ".join(
-        f"{_OPTIONS[name]} {_format_value(getattr(after, name))}"
-        for name in changed
-        if name in _OPTIONS
+        _format_option(_OPTIONS[name], getattr(after, name)) for name in changed if name in _OPTIONS
     )
 
 
-def _format_value(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _format_option(option: str, value: object) -> str:
+    if value is None:
+        return f"without {option}"
+    return f"{option} {','.join(map(str, value)) if isinstance(value, tuple) else value}"

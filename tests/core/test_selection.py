@@ -183,6 +183,23 @@ class TestAnswers:
         half = require_choice(judge(hardware, Wish(engine="vllm", kv_precision="fp8"))).plan.budget
         assert half.kv_cache * 2 == full.kv_cache
 
+    @pytest.mark.parametrize(
+        ("wish", "option"),
+        [
+            (Wish(engine="llama.cpp", kv_precision="fp3"), "--kv-precision"),
+            (Wish(precision="q4_k_m", tensor_parallel=2), "--tensor-parallel"),
+        ],
+    )
+    def test_an_option_that_alone_stands_in_the_way_is_named_and_leaving_it_out_helps(
+        self, wish, option
+    ):
+        hardware = make_hardware(make_gpu())
+        with pytest.raises(NothingFitsError) as raised:
+            require_choice(judge(hardware, wish))
+        assert raised.value.hint == f"try without {option}"
+        without = replace(wish, **{option[2:].replace("-", "_"): None})
+        assert require_choice(judge(hardware, without))
+
     def test_a_kv_precision_the_engine_lacks_is_named(self):
         wish = Wish(engine="vllm", kv_precision="q8_0")
         with pytest.raises(NothingFitsError, match="in auto, fp8"):

@@ -210,7 +210,7 @@ def test_a_figure_is_told_with_its_origin():
     many = make_figure(MANY_AT_ONCE, first_s=0.1, rate=3939.0)
     assert format_speed(make_figure()) == "100 tokens/s, first after 50 ms (predicted)"
     assert format_speed(many) == "3,939 tokens/s for 64, first after 100 ms (predicted)"
-    assert format_speed(unknown_speed(ONE_AT_A_TIME, "no table")) == "unknown"
+    assert format_speed(unknown_speed(ONE_AT_A_TIME, "no table")) == "unknown (no table)"
 
 
 def test_a_profile_is_estimated_on_a_known_gpu():
