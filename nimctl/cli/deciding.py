@@ -8,7 +8,7 @@ from nimctl.cache import FetchRequest
 from nimctl.cli.asked import is_address
 from nimctl.cli.downloading import FileChoice, request_place
 from nimctl.cli.facts import Machine, find_model, judge, make_wish, open_catalog, read_machine
-from nimctl.cli.fetching import make_policy
+from nimctl.cli.safety_policy import make_policy
 from nimctl.cli.terminal import print_note
 from nimctl.core.manifest import Artifact, Manifest
 from nimctl.core.selection import require_choice

@@ -14,7 +14,7 @@ from nimctl.cli.facts import (
     open_catalog,
     read_machine,
 )
-from nimctl.cli.fetching import read_hub_login
+from nimctl.cli.hub_login import read_hub_login
 from nimctl.cli.known_speeds import find_evidence_path
 from nimctl.cli.listing_text import print_system
 from nimctl.cli.terminal import bold, print_line, print_wrapped

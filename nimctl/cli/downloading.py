@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from nimctl.cache import CacheEntry, FetchRequest
 from nimctl.cli.asked import is_address
-from nimctl.cli.fetching import fetch_request, make_policy
+from nimctl.cli.fetching import fetch_request
+from nimctl.cli.safety_policy import make_policy
 from nimctl.cli.terminal import print_json, print_line
 from nimctl.core.source import SourceSyntaxError, parse_source_uri
 from nimctl.errors import InputError, InterruptedByUserError

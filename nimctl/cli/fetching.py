@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from nimctl.cache import Cache, CacheEntry, FetchRequest, Note, SafetyPolicy
+from nimctl.cache import Cache, CacheEntry, FetchRequest, Note
 from nimctl.cache.layout import Layout
 from nimctl.cache.rate import RateLimit
 from nimctl.cli.guarded_source import GuardedSource
+from nimctl.cli.hub_login import read_hub_login
 from nimctl.cli.known_listings import know_listings
 from nimctl.cli.listing_check import ListingCheck
 from nimctl.cli.mirroring import find_mirror, open_mirror
@@ -19,21 +20,6 @@ from nimctl.cli.terminal import print_note
 from nimctl.core.source import Source, SourceUri
 from nimctl.settings import Settings
 from nimctl.sources import SourceAccess, open_source
-
-
-def make_policy(settings: Settings) -> SafetyPolicy:
-    """What may be brought beside data."""
-    return SafetyPolicy(allow_pickle=settings.allow_pickle, allow_code=settings.trust_remote_code)
-
-
-def read_hub_login() -> str | None:
-    """The token that `hf auth login` keeps."""
-    from huggingface_hub.constants import HF_TOKEN_PATH
-
-    try:
-        return Path(HF_TOKEN_PATH).read_text().strip() or None
-    except OSError:
-        return None
 
 
 def fetch_request(request: FetchRequest, settings: Settings) -> CacheEntry:

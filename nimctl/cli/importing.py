@@ -10,7 +10,6 @@ from nimctl.cache.adopting import AdoptedModel, adopt_model
 from nimctl.cache.foreign import ForeignFile, ForeignModel
 from nimctl.cache.layout import Layout
 from nimctl.cache.moving import write_moving
-from nimctl.cli.fetching import make_policy
 from nimctl.cli.foreign_places import (
     ForeignPlace,
     is_bundle,
@@ -22,6 +21,7 @@ from nimctl.cli.guarded_source import GuardedSource
 from nimctl.cli.listing_check import ListingCheck
 from nimctl.cli.pickle_scan import scan_pickles
 from nimctl.cli.progress import show_progress
+from nimctl.cli.safety_policy import make_policy
 from nimctl.cli.signatures import check_signature
 from nimctl.cli.terminal import print_json, print_line, print_note, print_warning
 from nimctl.core.units import format_file_bytes

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from nimctl.cache import Cache
-from nimctl.cli.fetching import read_hub_login
+from nimctl.cli.hub_login import read_hub_login
 from nimctl.cli.weights import find_files, is_in_place
 from nimctl.core.manifest import Manifest
 from nimctl.core.supply import Supply

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nimctl.cache import Cache, CacheEntry, FetchRequest
-from nimctl.cli.fetching import fetch_request, make_policy
+from nimctl.cli.safety_policy import make_policy
 from nimctl.cli.workspace import join_parts, workspace_folder
 from nimctl.core.manifest import Artifact
 from nimctl.core.units import format_file_bytes
@@ -49,6 +49,8 @@ def fetch_artifact(artifact: Artifact, settings: Settings) -> CacheEntry:
         return CacheEntry(
             uri=artifact.source, revision="local", path=Path(artifact.source.location), files=()
         )
+    from nimctl.cli.fetching import fetch_request
+
     requests = request_files(artifact, settings)
     entries = tuple(fetch_request(request, settings) for request in requests)
     if artifact.parts:
