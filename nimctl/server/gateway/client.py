@@ -233,7 +233,8 @@ class ClientConnection(asyncio.Protocol):
             self._task.cancel()
         if linger and not self.transport.is_closing():
             with contextlib.suppress(OSError):  # the client is gone already
-                self.transport.write_eof()
+                if self.transport.can_write_eof():  # by TLS nothing tells that but the end
+                    self.transport.write_eof()
             self._await("linger", LINGER_S)
         else:
             self.transport.close()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nimctl.core.plan import EngineAddress
+from nimctl.server.gateway.tls import TlsFiles
 
 KIB = 1024
 
@@ -25,6 +26,7 @@ class GatewayConfig:
         host: Address or name to listen on; unused with `uds`.
         port: 0 takes a free one; unused with `uds`.
         uds: Path of a unix socket to listen on instead.
+        tls: What TLS is made of; None speaks plain HTTP. Unused with `uds`.
         api_keys: Keys of which a caller must present one; none lets everybody in.
         max_head_bytes: Longest request line and headers; more is answered 431.
         max_body_bytes: Longest request body; more is answered 413.
@@ -37,6 +39,7 @@ class GatewayConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     uds: str | None = None
+    tls: TlsFiles | None = None
     api_keys: tuple[ApiKey, ...] = ()
     max_head_bytes: int = 64 * KIB
     max_body_bytes: int = 64 * KIB * KIB

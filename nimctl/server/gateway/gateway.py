@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from nimctl.errors import InputError
 from nimctl.server.gateway.client import ClientConnection
 from nimctl.server.gateway.config import AccessRecord, EngineState, GatewayConfig, ServedModel
 from nimctl.server.gateway.keys import KeyRing
-from nimctl.server.gateway.ports import listen
+from nimctl.server.gateway.ports import listen, listen_again
 from nimctl.server.gateway.service import Service
+from nimctl.server.gateway.tls import LOOK_EVERY_S, TlsFiles
 
 TICK_S = 0.1
 OPEN_FILES = 8192
@@ -38,6 +40,7 @@ class Gateway:
         engine: EngineState,
         on_engine_trouble: Callable[[str], None] = lambda cause: None,
         on_access: Callable[[AccessRecord], None] = lambda record: None,
+        on_note: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Prepare to serve `model`.
 
@@ -45,8 +48,9 @@ class Gateway:
             engine: Read on every request; whoever supervises the engine sets it.
             on_engine_trouble: Told in one sentence when the engine refuses or breaks a
                 connection or sends what is not HTTP.
-            on_access: Told of every finished request; both are called in the event loop and
-                must return at once.
+            on_access: Told of every finished request.
+            on_note: Told in one sentence what an operator should know, e.g. of new certificates.
+                All three are called in the event loop and must return at once.
         """
         self._service = Service(
             config=config,
@@ -57,28 +61,59 @@ class Gateway:
             on_access=on_access,
         )
         self._clients: set[ClientConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: tuple[asyncio.Server, ...] = ()
         self._ticking: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._on_note = on_note
 
     async def start(self) -> str:
         """Listen; return the base URL, e.g. `http://127.0.0.1:8000` or `unix:/run/nim.sock`.
 
         Raises:
-            InputError: the port or socket is taken, forbidden, or not of this machine.
+            InputError: the port or socket is taken, forbidden, or not of this machine; or the
+                files for TLS cannot be used.
         """
-        config = self._service.config
+        config, loop = self._service.config, asyncio.get_running_loop()
         _raise_open_file_limit()
-        self._server = await listen(config, lambda: ClientConnection(self._service, self._clients))
-        self._ticking = asyncio.get_running_loop().create_task(self._tick())
+        tls = None if config.uds is not None else config.tls
+        server = await listen(config, self._make_client, tls.load() if tls is not None else None)
+        self._servers = (server,)
+        self._ticking = loop.create_task(self._tick())
+        if tls is not None:
+            self._following = loop.create_task(self._follow_tls(tls))
         if config.uds is not None:
             return f"unix:{config.uds}"
-        port = self._server.sockets[0].getsockname()[1]
-        return f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{port}"
+        scheme, port = "http" if tls is None else "https", server.sockets[0].getsockname()[1]
+        return f"{scheme}://{f'[{config.host}]' if ':' in config.host else config.host}:{port}"
+
+    def _make_client(self) -> ClientConnection:
+        return ClientConnection(self._service, self._clients)
+
+    async def _follow_tls(self, tls: TlsFiles) -> None:
+        """Use files that were renewed for the connections after; what is open goes on."""
+        used = tls.stamp()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            found = tls.stamp()
+            if found == used:
+                continue
+            used = found
+            try:
+                context = tls.load()
+            except InputError as error:
+                self._on_note(f"{error.message}; the certificate before is kept in use")
+                continue
+            old = self._servers
+            self._servers = await listen_again(
+                self._service.config, self._make_client, context, old
+            )
+            for server in old:
+                server.close()
+            self._on_note(f"the certificate {tls.certificate} was renewed and is in use")
 
     async def drain(self) -> None:
         """Stop accepting, let open answers end within `drain_timeout_s`, cut the rest, close."""
-        if self._server is not None:
-            self._server.close()
+        self._stop_listening()
         self._service.draining = True
         for client in tuple(self._clients):
             client.drain()
@@ -92,14 +127,19 @@ class Gateway:
         """Close everything at once."""
         if self._ticking is not None:
             self._ticking.cancel()
-        if self._server is not None:
-            self._server.close()
+        self._stop_listening()
         for client in tuple(self._clients):
             client.transport.abort()
         self._service.pool.close()
         await self._wait_for_clients(_FLUSH_S)
         if self._service.config.uds is not None:
             Path(self._service.config.uds).unlink(missing_ok=True)
+
+    def _stop_listening(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+        for server in self._servers:
+            server.close()
 
     async def _wait_for_clients(self, seconds: float) -> None:
         end_s = time.monotonic() + seconds

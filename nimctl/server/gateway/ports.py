@@ -2,9 +2,12 @@
 
 import asyncio
 import errno
+import os
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from nimctl.errors import InputError
 from nimctl.server.gateway.config import GatewayConfig
@@ -13,8 +16,12 @@ BACKLOG = 2048
 _LISTEN = "0A"
 
 
-async def listen(config: GatewayConfig, protocol: Callable[[], asyncio.Protocol]) -> asyncio.Server:
-    """Listen as `config` says.
+async def listen(
+    config: GatewayConfig,
+    protocol: Callable[[], asyncio.Protocol],
+    context: ssl.SSLContext | None = None,
+) -> asyncio.Server:
+    """Listen as `config` says, on a port by TLS where there is a `context`.
 
     Raises:
         InputError: the port or socket is taken, forbidden, or not of this machine.
@@ -25,7 +32,9 @@ async def listen(config: GatewayConfig, protocol: Callable[[], asyncio.Protocol]
         if config.uds is not None:
             _remove_stale_socket(config.uds)
             return await loop.create_unix_server(protocol, config.uds, backlog=BACKLOG)
-        return await loop.create_server(protocol, config.host, config.port, backlog=BACKLOG)
+        return await loop.create_server(
+            protocol, config.host, config.port, backlog=BACKLOG, **_tls_options(config, context)
+        )
     except OSError as error:
         if error.errno == errno.EADDRINUSE and config.uds is None:
             holder = find_port_holder(config.port)
@@ -33,6 +42,34 @@ async def listen(config: GatewayConfig, protocol: Callable[[], asyncio.Protocol]
             hint = "Choose another port with --port."
             raise InputError(f"{place} is taken{by}.", hint=hint) from error
         raise InputError(f"Cannot listen on {place}: {error.strerror or error}.") from error
+
+
+async def listen_again(
+    config: GatewayConfig,
+    protocol: Callable[[], asyncio.Protocol],
+    context: ssl.SSLContext,
+    listening: Iterable[asyncio.Server],
+) -> tuple[asyncio.Server, ...]:
+    """Listen on the very sockets of servers with another context; the caller closes those."""
+    loop = asyncio.get_running_loop()
+    sockets = [one for server in listening for one in server.sockets]
+    return tuple(
+        [
+            await loop.create_server(
+                protocol,
+                sock=socket.socket(one.family, one.type, one.proto, fileno=os.dup(one.fileno())),
+                backlog=BACKLOG,
+                **_tls_options(config, context),
+            )
+            for one in sockets
+        ]
+    )
+
+
+def _tls_options(config: GatewayConfig, context: ssl.SSLContext | None) -> dict[str, Any]:
+    if context is None:
+        return {}
+    return {"ssl": context, "ssl_handshake_timeout": config.head_timeout_s}
 
 
 def _remove_stale_socket(path: str) -> None:

@@ -78,7 +78,7 @@ class RunningGateway:
 
     def __init__(self, folder, config, model, new_loop):
         self.state = EngineState()
-        self.troubles, self.records, self.loop_faults = [], [], []
+        self.troubles, self.records, self.notes, self.loop_faults = [], [], [], []
         self.uds = str(folder / "gateway.sock")
         self._loop = new_loop()
         self._loop.set_exception_handler(lambda loop, fault: self.loop_faults.append(fault))
@@ -90,6 +90,7 @@ class RunningGateway:
             engine=self.state,
             on_engine_trouble=self.troubles.append,
             on_access=self.records.append,
+            on_note=self.notes.append,
         )
         self.url = self.call(self.gateway.start())
         self.port = urlsplit(self.url).port

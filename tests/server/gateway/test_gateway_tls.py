@@ -1,0 +1,193 @@
+"""TLS and mutual TLS: who is let in by which certificate, and files that are renewed."""
+
+import datetime
+import ipaddress
+import socket
+import ssl
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from openai import OpenAI
+
+from nimctl.errors import InputError
+from nimctl.server.gateway.tls import TlsFiles
+
+PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+DAY = datetime.timedelta(days=1)
+
+
+class Authority:
+    """Signs certificates, and writes them where TLS finds them."""
+
+    def __init__(self, folder, name="authority"):
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        own = self._build(self._name, self._key.public_key())
+        own = own.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        self.file = folder / f"{name}.pem"
+        self.file.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(PEM))
+
+    def _build(self, subject, public_key):
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - DAY)
+            .not_valid_after(now + DAY)
+        )
+
+    def write(self, name, password=None):
+        """A certificate for this machine and its key; gives both files."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        places = x509.SubjectAlternativeName(
+            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        )
+        certificate = self._build(subject, key.public_key()).add_extension(places, critical=False)
+        secrecy = (
+            serialization.BestAvailableEncryption(password)
+            if password
+            else serialization.NoEncryption()
+        )
+        files = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        files[0].write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(PEM))
+        files[1].write_bytes(key.private_bytes(PEM, PKCS8, secrecy))
+        return files
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def server_files(authority):
+    certificate, key = authority.write("server")
+    return TlsFiles(certificate=certificate, key=key)
+
+
+def trusting(authority, *chain):
+    context = ssl.create_default_context(cafile=authority.file)
+    if chain:
+        context.load_cert_chain(*chain)
+    return context
+
+
+def shown_name(port, context):
+    """Whose certificate the server shows."""
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        return dict(pair[0] for pair in connection.getpeercert()["subject"])["commonName"]
+
+
+def test_official_client_streams_by_tls(start_gateway, engine, authority, server_files):
+    gateway = start_gateway(engine, tls=server_files)
+    assert gateway.url.startswith("https://127.0.0.1:")
+    with OpenAI(
+        base_url=f"{gateway.url}/v1",
+        api_key="unused",
+        http_client=httpx.Client(verify=trusting(authority)),
+        max_retries=0,
+    ) as client:
+        messages = [{"role": "user", "content": "Hello"}]
+        whole = client.chat.completions.create(model="fake", messages=messages)
+        stream = client.chat.completions.create(model="fake", messages=messages, stream=True)
+        pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    assert whole.choices[0].message.content
+    assert len(pieces) > 1
+
+
+def test_old_versions_and_plain_http_fail(
+    start_gateway, engine, authority, server_files, raw
+):
+    gateway = start_gateway(engine, tls=server_files)
+    with gateway.connect() as plain:
+        plain.sendall(raw.get("/v1/health/live"))
+        assert b"200" not in raw.read_all(plain)
+    old = trusting(authority)
+    with pytest.warns(DeprecationWarning):
+        old.minimum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.warns(DeprecationWarning):
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError):
+        shown_name(gateway.port, old)
+    assert shown_name(gateway.port, trusting(authority)) == "server"
+
+
+def test_callers_show_a_signed_certificate(
+    start_gateway, engine, authority, tmp_path
+):
+    certificate, key = authority.write("server")
+    files = TlsFiles(certificate=certificate, key=key, client_authorities=authority.file)
+    gateway = start_gateway(engine, tls=files)
+
+    def ask(*chain):
+        with httpx.Client(verify=trusting(authority, *chain)) as client:
+            return client.get(f"{gateway.url}/v1/health/ready").status_code
+
+    assert ask(*authority.write("caller")) == 200
+    stranger = Authority(tmp_path, "stranger")
+    for chain in ((), stranger.write("intruder")):
+        with pytest.raises(httpx.TransportError):
+            ask(*chain)
+
+
+def test_renewed_files_are_used_for_the_connections_after(
+    start_gateway, engine, authority, server_files, raw
+):
+    gateway = start_gateway(engine, tls=server_files)
+    context = trusting(authority)
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port), 5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as kept,
+    ):
+        server_files.key.write_text("half of a key")
+        raw.until(lambda: any("kept in use" in note for note in gateway.notes))
+        assert shown_name(gateway.port, context) == "server"
+        certificate, key = authority.write("renewed")
+        key.replace(server_files.key)
+        certificate.replace(server_files.certificate)
+        raw.until(lambda: shown_name(gateway.port, context) == "renewed")
+        kept.sendall(raw.get("/v1/health/live"))
+        assert b"200 OK" in raw.read_all(kept)
+
+
+def test_files_that_cannot_be_used_are_named(authority, tmp_path):
+    certificate, key = authority.write("server")
+    _, other_key = authority.write("other")
+    _, locked_key = authority.write("locked", password=b"secret")
+    nothing = tmp_path / "nothing.pem"
+    for files, words in (
+        (TlsFiles(certificate=nothing, key=key), "No such file"),
+        (TlsFiles(certificate=certificate, key=other_key), "mismatch"),
+        (TlsFiles(certificate=certificate), "cannot be used for TLS"),
+        (TlsFiles(certificate=certificate, key=locked_key), "has a password"),
+        (
+            TlsFiles(certificate=certificate, key=key, client_authorities=key),
+            "holds no certificates",
+        ),
+    ):
+        with pytest.raises(InputError, match=words):
+            files.load()
+
+
+def test_refused_body_ends_by_tls_too(
+    start_gateway, engine, authority, server_files, raw
+):
+    gateway = start_gateway(engine, tls=server_files, max_body_bytes=1000)
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port), 5) as plain,
+        trusting(authority).wrap_socket(plain, server_hostname="localhost") as client,
+    ):
+        client.sendall(raw.post(body=b"x" * 2000))
+        assert raw.parse(raw.read_all(client))[0] == 413
