@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable
 from typing import cast
 
+from nimctl.server.gateway.admission import Turn
 from nimctl.server.gateway.answers import require_engine
 from nimctl.server.gateway.body import check_body
 from nimctl.server.gateway.exchange import Exchange
@@ -14,7 +15,13 @@ from nimctl.server.gateway.reader import BODY_TOO_LONG, RequestReader
 from nimctl.server.gateway.routes import Route, find_route
 from nimctl.server.gateway.service import Service
 from nimctl.server.gateway.splice import Splice
-from nimctl.server.gateway.wire import Answer, RefusedError, error_answer, render_answer
+from nimctl.server.gateway.wire import (
+    Answer,
+    RefusedError,
+    RequestHead,
+    error_answer,
+    render_answer,
+)
 
 # nginx's number for a client that left before it was answered.
 CLIENT_CLOSED_REQUEST = 499
@@ -36,6 +43,7 @@ class ClientConnection(asyncio.Protocol):
         self._queue = self._reader.queue
         # Of the first request in the queue:
         self._route: Route | None = None
+        self._turn: Turn | None = None
         self._splice: Splice | None = None
         self._task: asyncio.Task[None] | None = None
         self._ahead_bytes = 0
@@ -130,6 +138,10 @@ class ClientConnection(asyncio.Protocol):
         return size > self._service.config.max_parsed_body_bytes
 
     def _carry_out(self, exchange: Exchange) -> None:
+        question = self._answer_question(exchange.head)
+        if question is not None:
+            self._answer(exchange, question)
+            return
         if self._route is None:
             self._route = self._admit(exchange)
             if exchange.head.expects_continue:
@@ -138,6 +150,10 @@ class ClientConnection(asyncio.Protocol):
         if not (exchange.body_complete or large):
             return
         if self._route.respond is None:
+            if not self._has_turn():
+                if large:  # its body must not gather here
+                    self.transport.pause_reading()
+                return
             body = None if large else self._checked_body(exchange)
             address = require_engine(self._service)
             self._service.begin(exchange)
@@ -149,6 +165,20 @@ class ClientConnection(asyncio.Protocol):
         else:
             later = self._answer_later(exchange, answer)
             self._task = asyncio.get_running_loop().create_task(later)
+
+    def _answer_question(self, head: RequestHead) -> Answer | None:
+        cors = self._service.config.cors
+        return None if cors is None else cors.answer_question(head)
+
+    def _has_turn(self) -> bool:
+        """Whether the request may go to the engine now; else it waits, and goes on by itself.
+
+        Raises:
+            RefusedError: 429, too many wait.
+        """
+        if self._turn is None:
+            self._turn = self._service.admission.ask(self._advance)
+        return self._turn.has_come
 
     def _admit(self, exchange: Exchange) -> Route:
         """The route, if this caller may take it now with such a body."""
@@ -204,7 +234,11 @@ class ClientConnection(asyncio.Protocol):
     def _answer(self, exchange: Exchange, answer: Answer) -> None:
         whole = exchange.body_complete and exchange.refusal is None
         keep_alive = whole and exchange.head.keep_alive and not self._service.draining
-        self.transport.write(render_answer(answer, head=exchange.head, close=not keep_alive))
+        cors = self._service.config.cors
+        more = () if cors is None else cors.headers_for(exchange.head)
+        self.transport.write(
+            render_answer(answer, head=exchange.head, close=not keep_alive, more=more)
+        )
         exchange.status = answer.status
         exchange.sent_bytes = len(answer.body)
         self._retire(exchange)
@@ -213,7 +247,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _retire(self, exchange: Exchange) -> None:
         self._queue.popleft()
-        self._route = self._splice = self._task = None
+        if self._turn is not None:
+            self._turn.end()
+        self._route = self._turn = self._splice = self._task = None
         self._ahead_bytes = 0
         self.transport.resume_reading()
         self._service.settle(exchange)

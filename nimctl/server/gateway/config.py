@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nimctl.core.plan import EngineAddress
+from nimctl.server.gateway.cors import Cors
 from nimctl.server.gateway.tls import TlsFiles
 
 KIB = 1024
@@ -28,6 +29,9 @@ class GatewayConfig:
         uds: Path of a unix socket to listen on instead.
         tls: What TLS is made of; None speaks plain HTTP. Unused with `uds`.
         api_keys: Keys of which a caller must present one; none lets everybody in.
+        cors: Which web pages of other origins may call; None lets none.
+        max_running: Most requests in the engine at once; None leaves that to the engine.
+        max_waiting: Most requests that wait for a place there; the next are answered 429.
         max_head_bytes: Longest request line and headers; more is answered 431.
         max_body_bytes: Longest request body; more is answered 413.
         max_parsed_body_bytes: Longer bodies are streamed to the engine and never parsed.
@@ -41,6 +45,9 @@ class GatewayConfig:
     uds: str | None = None
     tls: TlsFiles | None = None
     api_keys: tuple[ApiKey, ...] = ()
+    cors: Cors | None = None
+    max_running: int | None = None
+    max_waiting: int = 1024
     max_head_bytes: int = 64 * KIB
     max_body_bytes: int = 64 * KIB * KIB
     max_parsed_body_bytes: int = 256 * KIB

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nimctl.errors import InputError
+from nimctl.server.gateway.admission import Admission
 from nimctl.server.gateway.client import ClientConnection
 from nimctl.server.gateway.config import AccessRecord, EngineState, GatewayConfig, ServedModel
 from nimctl.server.gateway.keys import KeyRing
@@ -59,6 +60,7 @@ class Gateway:
             keys=KeyRing(config.api_keys),
             on_engine_trouble=on_engine_trouble,
             on_access=on_access,
+            admission=Admission(config.max_running, config.max_waiting),
         )
         self._clients: set[ClientConnection] = set()
         self._servers: tuple[asyncio.Server, ...] = ()

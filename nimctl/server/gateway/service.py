@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nimctl.server.gateway.admission import Admission
 from nimctl.server.gateway.config import AccessRecord, EngineState, GatewayConfig, ServedModel
 from nimctl.server.gateway.exchange import Exchange
 from nimctl.server.gateway.keys import KeyRing
@@ -17,6 +18,7 @@ class Service:
     Attributes:
         on_engine_trouble: Told in one sentence when the engine does not answer as it should.
         on_access: Told of every finished request.
+        admission: The places in the engine.
         draining: No connection is kept for another request.
     """
 
@@ -26,6 +28,7 @@ class Service:
     keys: KeyRing
     on_engine_trouble: Callable[[str], None]
     on_access: Callable[[AccessRecord], None]
+    admission: Admission
     pool: EnginePool = field(default_factory=EnginePool)
     metrics: Metrics = field(default_factory=Metrics)
     draining: bool = False

@@ -196,12 +196,14 @@ class Splice(asyncio.Protocol):
         exchange.status = status
         if self._body:
             self._body = b""  # it will not be sent again
+        cors = self._service.config.cors
         return render_response_head(
             status=status,
             headers=response.headers,
             request_id=exchange.head.request_id,
             close=not self._keep_client,
             unchunk=self._unchunk,
+            more=() if cors is None else cors.headers_for(exchange.head),
         )
 
     def _finish(self) -> None:

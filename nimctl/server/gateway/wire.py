@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 RETRY_AFTER_S = 5
 BAD_REQUEST = "bad_request"
+_TRY_AGAIN = (429, 502, 503)
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -56,8 +57,8 @@ def error_answer(
     param: str | None = None,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> Answer:
-    """A whole error response in OpenAI's shape; 502 and 503 say when to try again."""
-    if status in (502, 503):
+    """A whole error response in OpenAI's shape; 429, 502 and 503 say when to try again."""
+    if status in _TRY_AGAIN:
         headers = (*headers, ("retry-after", str(RETRY_AFTER_S)))
     return Answer(status=status, body=error_document(status, message, code, param), headers=headers)
 
@@ -171,14 +172,19 @@ def _origin_form(target: str) -> str:
     return "/" + rest.partition("/")[2] if scheme_end else target
 
 
-def render_answer(answer: Answer, *, head: RequestHead, close: bool) -> bytes:
-    """The bytes of a whole response to `head`; without the body if HEAD asked."""
+def render_answer(
+    answer: Answer, *, head: RequestHead, close: bool, more: Iterable[tuple[str, str]] = ()
+) -> bytes:
+    """The bytes of a whole response to `head`, with `more` headers; without the body if HEAD
+    asked.
+    """
     lines = [
         ("content-type", answer.content_type),
         ("content-length", str(len(answer.body))),
         ("date", formatdate(usegmt=True)),
         ("x-request-id", head.request_id),
         *answer.headers,
+        *more,
     ]
     if close:
         lines.append(("connection", "close"))
@@ -213,11 +219,13 @@ def render_response_head(
     request_id: str,
     close: bool,
     unchunk: bool,
+    more: Iterable[tuple[str, str]] = (),
 ) -> bytes:
     """The head of a spliced response, made from the engine's.
 
     Args:
         unchunk: Leave the transfer coding away: the body goes on without its frames.
+        more: Headers of the gateway's own.
     """
     parts = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()]
     for name, value in headers:
@@ -226,6 +234,7 @@ def render_response_head(
         if not dropped and not (unchunk and lower == b"transfer-encoding"):
             parts.append(b"%b: %b\r\n" % (lower, value))
     parts.append(b"x-request-id: %b\r\n" % request_id.encode())
+    parts += [f"{name}: {value}\r\n".encode("latin-1") for name, value in more]
     parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")
     return b"".join(parts)
 

@@ -106,6 +106,10 @@ class RunningGateway:
     def metrics(self):
         return self.gateway._service.metrics
 
+    @property
+    def admission(self):
+        return self.gateway._service.admission
+
     def connect(self, receive_buffer_bytes=None):
         """A raw client connection."""
         client = socket.socket()

@@ -107,9 +107,7 @@ def test_official_client_streams_by_tls(start_gateway, engine, authority, server
     assert len(pieces) > 1
 
 
-def test_old_versions_and_plain_http_fail(
-    start_gateway, engine, authority, server_files, raw
-):
+def test_old_versions_and_plain_http_fail(start_gateway, engine, authority, server_files, raw):
     gateway = start_gateway(engine, tls=server_files)
     with gateway.connect() as plain:
         plain.sendall(raw.get("/v1/health/live"))
@@ -124,9 +122,7 @@ def test_old_versions_and_plain_http_fail(
     assert shown_name(gateway.port, trusting(authority)) == "server"
 
 
-def test_callers_show_a_signed_certificate(
-    start_gateway, engine, authority, tmp_path
-):
+def test_callers_show_a_signed_certificate(start_gateway, engine, authority, tmp_path):
     certificate, key = authority.write("server")
     files = TlsFiles(certificate=certificate, key=key, client_authorities=authority.file)
     gateway = start_gateway(engine, tls=files)
@@ -181,9 +177,7 @@ def test_files_that_cannot_be_used_are_named(authority, tmp_path):
             files.load()
 
 
-def test_refused_body_ends_by_tls_too(
-    start_gateway, engine, authority, server_files, raw
-):
+def test_refused_body_ends_by_tls_too(start_gateway, engine, authority, server_files, raw):
     gateway = start_gateway(engine, tls=server_files, max_body_bytes=1000)
     with (
         socket.create_connection(("127.0.0.1", gateway.port), 5) as plain,

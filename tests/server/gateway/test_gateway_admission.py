@@ -1,0 +1,133 @@
+"""Requests beyond the places in the engine: they wait in turn, and some are sent away."""
+
+import contextlib
+import threading
+
+import pytest
+from openai import OpenAI, RateLimitError
+
+STREAM = {"stream": True}
+
+
+@pytest.fixture
+def slow_engine(start_engine):
+    """Answers take a fifth of a second."""
+    return start_engine("--chunks", "4", "--interval-ms", "50", "--ttft-ms", "10")
+
+
+def asked(gateway, raw, **fields):
+    client = gateway.connect()
+    client.sendall(raw.post(**fields))
+    return client
+
+
+def test_one_at_a_time_in_the_order_they_came(slow_engine, start_gateway, raw):
+    gateway = start_gateway(slow_engine, max_running=1)
+    with contextlib.ExitStack() as open_clients:
+        clients = []
+        for number in range(4):
+            client = open_clients.enter_context(asked(gateway, raw, user=str(number)))
+            clients.append(client)
+            raw.until(
+                lambda n=number: gateway.admission.running + gateway.admission.waiting == n + 1
+            )
+        for client in clients:
+            assert raw.parse(raw.read_answer(client))[0] == 200
+    begun = [event["at_s"] for event in slow_engine.events("begun")]
+    finished = [event["at_s"] for event in slow_engine.events("finished")]
+    assert all(end <= begin for end, begin in zip(finished, begun[1:], strict=False))
+    raw.until(lambda: gateway.admission.running == 0)
+    assert gateway.admission.waiting == 0
+
+
+def test_more_than_may_wait_are_told_to_come_back(slow_engine, start_gateway, raw):
+    gateway = start_gateway(slow_engine, max_running=1, max_waiting=1)
+    with asked(gateway, raw), asked(gateway, raw) as second:
+        raw.until(lambda: gateway.admission.waiting == 1)
+        with asked(gateway, raw) as third:
+            status, headers, body = raw.parse(raw.read_answer(third))
+        assert status == 429
+        assert int(headers["retry-after"]) > 0
+        assert b"too_many_requests" in body
+        assert raw.parse(raw.read_answer(second))[0] == 200
+
+
+def test_official_client_comes_back_by_itself(slow_engine, start_gateway):
+    gateway = start_gateway(slow_engine, max_running=1, max_waiting=0)
+    failures = []
+
+    def ask(retries):
+        with OpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=retries) as client:
+            try:
+                client.chat.completions.create(
+                    model="fake", messages=[{"role": "user", "content": "?"}]
+                )
+            except RateLimitError as error:
+                failures.append(error)
+
+    first = threading.Thread(target=ask, args=(0,))
+    first.start()
+    while not gateway.admission.running:
+        pass
+    ask(0)
+    first.join()
+    assert len(failures) == 1
+    assert failures[0].code == "too_many_requests"
+
+
+def test_who_leaves_the_queue_is_forgotten(slow_engine, start_gateway, raw):
+    gateway = start_gateway(slow_engine, max_running=1)
+    with asked(gateway, raw) as first:
+        raw.until(lambda: gateway.admission.running == 1)
+        with asked(gateway, raw):
+            raw.until(lambda: gateway.admission.waiting == 1)
+        raw.until(lambda: gateway.admission.waiting == 0)
+        assert raw.parse(raw.read_answer(first))[0] == 200
+    raw.until(lambda: gateway.admission.running == 0)
+    assert len(slow_engine.events("begun")) == 1
+
+
+def test_who_leaves_the_engine_makes_room(slow_engine, start_gateway, raw):
+    gateway = start_gateway(slow_engine, max_running=1)
+    first = asked(gateway, raw, **STREAM)
+    raw.until(lambda: slow_engine.events("begun"))
+    with asked(gateway, raw) as second:
+        raw.until(lambda: gateway.admission.waiting == 1)
+        first.close()
+        assert raw.parse(raw.read_answer(second))[0] == 200
+
+
+def test_refused_request_gives_its_place_back(slow_engine, start_gateway, raw):
+    gateway = start_gateway(slow_engine, max_running=1)
+    for _ in range(3):
+        assert (
+            raw.parse(gateway.exchange(raw.post(body=b"no json", headers=("Connection: close",))))[
+                0
+            ]
+            == 400
+        )
+    assert gateway.admission.running == 0
+
+
+def test_large_body_of_one_who_waits_is_not_read(slow_engine, start_gateway, raw):
+    gateway = start_gateway(slow_engine, max_running=1)
+    body = b'{"model": "fake", "pad": "' + b"x" * 8_000_000 + b'"}'
+    with asked(gateway, raw, **STREAM), gateway.connect() as large:
+        raw.until(lambda: gateway.admission.running == 1)
+        sender = threading.Thread(target=large.sendall, args=(raw.post(body=body),))
+        sender.start()
+        raw.until(lambda: gateway.admission.waiting == 1)
+        held = max(
+            (c._queue[0].body_bytes for c in gateway.gateway._clients if c._queue), default=0
+        )
+        assert held < 2_000_000
+        assert raw.parse(raw.read_answer(large))[0] == 200
+        sender.join()
+
+
+def test_health_and_models_need_no_place(slow_engine, start_gateway, raw):
+    gateway = start_gateway(slow_engine, max_running=1, max_waiting=0)
+    with asked(gateway, raw):
+        raw.until(lambda: gateway.admission.running == 1)
+        for path in ("/v1/health/ready", "/v1/models", "/v1/metrics"):
+            assert raw.parse(gateway.exchange(raw.get(path)))[0] == 200
