@@ -11,13 +11,30 @@ Host = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to li
 Port = Annotated[
     str | None, typer.Option(metavar="N", help="Port to listen on; 0 takes a free one.")
 ]
+Uds = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Unix socket to listen on instead of a port.")
+]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Certificate for TLS, in PEM; renewed ones are picked up."),
+]
+TlsKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key, in PEM.")]
+TlsClientCa = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Let in only callers with a certificate signed by these."),
+]
+MaxConcurrency = Annotated[
+    str | None,
+    typer.Option(metavar="N", help="Requests in the engine at most; the next wait their turn."),
+]
+LogFormat = Annotated[str | None, typer.Option(metavar="FORM", help="text or json.")]
 ServedNames = Annotated[
     list[str] | None,
     typer.Option("--served-model-name", metavar="NAME", help="Name clients use; may be repeated."),
 ]
 ApiKeyFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="File with the key callers must present, one a line."),
+    typer.Option(metavar="FILE", help="File with the keys callers may present, one a line."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="Print events (or the plan) as JSON lines.")]
@@ -38,6 +55,12 @@ def serve(
     lora: options.Lora = None,
     host: Host = None,
     port: Port = None,
+    uds: Uds = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    max_concurrency: MaxConcurrency = None,
+    log_format: LogFormat = None,
     served_model_name: ServedNames = None,
     api_key_file: ApiKeyFile = None,
     offline: options.Offline = None,
@@ -65,6 +88,12 @@ def serve(
         lora_dir=lora,
         host=host,
         port=port,
+        uds=uds,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
+        max_concurrency=max_concurrency,
+        log_format=log_format,
         served_model_names=served_model_name,
         api_key_file=api_key_file,
         offline=offline,

@@ -18,6 +18,7 @@ from nimctl.cli.choosing import (
     launch_of,
     print_choice,
 )
+from nimctl.cli.gateway_settings import choose_tls, make_gateway_config, read_api_keys
 from nimctl.cli.launching import choose_served_names, make_state_dir
 from nimctl.cli.terminal import (
     bold,
@@ -25,14 +26,11 @@ from nimctl.cli.terminal import (
     print_json_line,
     print_line,
     print_note,
-    print_warning,
 )
 from nimctl.cli.weights import fetch_artifact
 from nimctl.core.units import format_bytes, format_duration
 from nimctl.errors import InputError
 from nimctl.server import (
-    ApiKey,
-    GatewayConfig,
     Listening,
     Phase,
     PhaseReached,
@@ -47,7 +45,6 @@ from nimctl.settings import Settings
 
 _API_VERSION = "1"
 _LOGS_KEPT = 10
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def print_plan(choice: Choice, engine_args: tuple[str, ...], *, json: bool) -> None:
@@ -59,7 +56,9 @@ def print_plan(choice: Choice, engine_args: tuple[str, ...], *, json: bool) -> N
     print_choice(choice, engine_args)
     print_line()
     print_line(bold("Gateway"))
-    print_line(f"  http://{settings.host}:{settings.port}")
+    scheme = "http" if choose_tls(settings) is None else "https"
+    address = f"{scheme}://{settings.host}:{settings.port}"
+    print_line(f"  {address if settings.uds is None else f'unix:{settings.uds}'}")
     print_line(f"  answers to {', '.join(choose_served_names(settings, choice.manifest))}")
     keys = len(read_api_keys(settings))
     print_line(f"  callers need {'a key' if keys else 'no key'}")
@@ -80,20 +79,14 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
     """
     settings = choice.settings
     _require_chat(choice)
-    keys = read_api_keys(settings)
-    _warn_if_open(settings, keys)
+    gateway = make_gateway_config(settings)
     print_note(_describe_choice(choice))
     entry = fetch_artifact(choice.verdict.profile.artifact, settings)
     with _lease(entry, choice), _state_dir(settings) as state_dir:
         request = ServeRequest(
             launch=launch_of(choice, entry.path, state_dir, engine_args),
             model=_describe_model(choice, entry),
-            gateway=GatewayConfig(
-                host=settings.host,
-                port=settings.port,
-                api_keys=keys,
-                drain_timeout_s=settings.drain_timeout_s,
-            ),
+            gateway=gateway,
             environment=settings.environment,
             log_path=_new_log(choice),
             state_dir=state_dir,
@@ -102,7 +95,8 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
         serve_model(
             request,
             on_event=_tell_json if json else _tell_person(request),
-            on_access=make_access_log(settings.log_level),
+            on_access=make_access_log(settings.log_level, settings.log_format),
+            on_note=print_note,
         )
 
 
@@ -111,40 +105,6 @@ def _require_chat(choice: Choice) -> None:
         raise InputError(
             f"{choice.manifest.model} is a model for {choice.manifest.kind}, "
             "and nimctl serves only models that generate text so far"
-        )
-
-
-def read_api_keys(settings: Settings) -> tuple[ApiKey, ...]:
-    """The keys callers may present: the setting's own, and those of the key file, one a line.
-
-    Raises:
-        InputError: the file cannot be read, or holds no key.
-    """
-    keys = []
-    own = settings.api_key.reveal()
-    if own:
-        keys.append(ApiKey(name="api_key", key=own))
-    if settings.api_key_file is not None:
-        keys += _read_key_file(settings.api_key_file)
-    return tuple(keys)
-
-
-def _read_key_file(path: Path) -> list[ApiKey]:
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except OSError as error:
-        raise InputError(f"the key file {path} cannot be read: {error.strerror}") from error
-    keys = [line for line in lines if line and not line.startswith("#")]
-    if not keys:
-        raise InputError(f"the key file {path} holds no key", hint="write one key a line")
-    return [ApiKey(name=f"{path.name}:{number}", key=key) for number, key in enumerate(keys, 1)]
-
-
-def _warn_if_open(settings: Settings, keys: tuple[ApiKey, ...]) -> None:
-    if settings.host not in _LOOPBACK and not keys:
-        print_warning(
-            f"listening on {settings.host} without a key: everybody who reaches this machine "
-            "can use the model; --api-key-file asks for one"
         )
 
 

@@ -2,7 +2,14 @@
 
 from nimctl.server.child import ChildFailedError, served_by_child
 from nimctl.server.engine_process import Phase, StartTimes
-from nimctl.server.gateway import AccessRecord, ApiKey, GatewayConfig, ServedModel
+from nimctl.server.gateway import (
+    AccessRecord,
+    ApiKey,
+    Cors,
+    GatewayConfig,
+    ServedModel,
+    TlsFiles,
+)
 from nimctl.server.serving import (
     Listening,
     PhaseReached,
@@ -17,6 +24,7 @@ __all__ = [
     "AccessRecord",
     "ApiKey",
     "ChildFailedError",
+    "Cors",
     "GatewayConfig",
     "Listening",
     "Phase",
@@ -27,6 +35,7 @@ __all__ = [
     "ServedModel",
     "StartTimes",
     "Stopping",
+    "TlsFiles",
     "serve_model",
     "served_by_child",
 ]

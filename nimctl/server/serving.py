@@ -85,6 +85,7 @@ def serve_model(
     *,
     on_event: Callable[[ServeEvent], None],
     on_access: Callable[[AccessRecord], None] = lambda record: None,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Serve until a signal asks to stop; open streams are finished first.
 
@@ -94,7 +95,7 @@ def serve_model(
         InterruptedByUserError: a signal came before the model was ready.
     """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_Serving(request, on_event, on_access).run())
+        runner.run(_Serving(request, on_event, on_access, on_note).run())
 
 
 class _Serving:
@@ -103,6 +104,7 @@ class _Serving:
         request: ServeRequest,
         on_event: Callable[[ServeEvent], None],
         on_access: Callable[[AccessRecord], None],
+        on_note: Callable[[str], None],
     ) -> None:
         self._request = request
         self._on_event = on_event
@@ -112,6 +114,7 @@ class _Serving:
             model=request.model,
             engine=self._state,
             on_access=on_access,
+            on_note=on_note,
         )
         self._engine = EngineProcess(
             request.launch,

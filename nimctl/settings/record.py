@@ -11,6 +11,8 @@ from nimctl.settings.table import KEYS
 from nimctl.settings.values import Secret
 
 ProgressForm = Literal["auto", "bars", "plain", "json", "none"]
+LogFormat = Literal["text", "json"]
+TlsMode = Literal["off", "tls", "mtls"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -43,6 +45,17 @@ class Settings:
     tags_selector: Mapping[str, str]
     host: str
     port: int
+    uds: Path | None
+    tls_mode: TlsMode | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_client_ca: Path | None
+    max_concurrency: int | None
+    max_waiting: int
+    max_body_size: int
+    cors_allow_origins: tuple[str, ...]
+    cors_allow_headers: tuple[str, ...]
+    cors_max_age_s: int
     served_model_names: tuple[str, ...]
     api_key: Secret
     api_key_file: Path | None
@@ -58,6 +71,7 @@ class Settings:
     hf_endpoint: str
     ngc_api_key: Secret
     log_level: LogLevel
+    log_format: LogFormat
     start_timeout_s: float
     drain_timeout_s: float
     origins: Mapping[str, str]

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from nimctl.core.names import EngineName, WishGoal
+from nimctl.core.units import MIB
 from nimctl.errors import InputError
 from nimctl.settings import values
 from nimctl.settings.places import user_cache_folder, user_data_folder
@@ -71,6 +72,12 @@ _ENGINE_ALIASES = {
     "tensorrt-llm": "tensorrt_llm",
 }
 # NIM writes its levels in upper case; case is not told apart.
+_TLS_MODE_ALIASES = MappingProxyType({"disabled": "off", "none": "off"})
+"""NIM's word for no TLS."""
+
+_LOG_FORMAT_ALIASES = MappingProxyType({"0": "text", "false": "text", "1": "json", "true": "json"})
+"""NIM's variable says only whether it is JSON."""
+
 _LOG_LEVEL_ALIASES = {
     "default": "info",
     "trace": "debug",
@@ -191,6 +198,78 @@ KEYS: tuple[Key, ...] = (
         help="The port the server listens on; 0 takes a free one.",
     ),
     Key(
+        name="uds",
+        convert=values.path,
+        environment=("NIMCTL_UDS",),
+        help="The unix socket the server listens on instead of a port.",
+    ),
+    Key(
+        name="tls_mode",
+        convert=values.choice("off", "tls", "mtls", aliases=_TLS_MODE_ALIASES),
+        environment=("NIMCTL_TLS_MODE", "NIM_SSL_MODE"),
+        help="off, tls, or mtls (callers show certificates); by default what the files are for.",
+    ),
+    Key(
+        name="tls_cert",
+        convert=values.path,
+        environment=("NIMCTL_TLS_CERT", "NIM_SSL_CERTS_PATH"),
+        help="The server's certificate for TLS, and those up to an authority, in PEM.",
+    ),
+    Key(
+        name="tls_key",
+        convert=values.path,
+        environment=("NIMCTL_TLS_KEY", "NIM_SSL_KEY_PATH"),
+        help="The private key of that certificate, in PEM without a password.",
+    ),
+    Key(
+        name="tls_client_ca",
+        convert=values.path,
+        environment=("NIMCTL_TLS_CLIENT_CA", "NIM_SSL_CA_CERTS_PATH"),
+        help="The authorities that must have signed the certificates of callers, in PEM.",
+    ),
+    Key(
+        name="max_concurrency",
+        convert=values.whole_number(1),
+        environment=("NIMCTL_MAX_CONCURRENCY",),
+        help="Requests in the engine at most; the next wait their turn. The engine's own if unset.",
+    ),
+    Key(
+        name="max_waiting",
+        convert=values.whole_number(0),
+        default=1024,
+        environment=("NIMCTL_MAX_WAITING",),
+        help="Requests that wait for their turn at most; the next are answered 429.",
+    ),
+    Key(
+        name="max_body_size",
+        convert=values.size,
+        default=64 * MIB,
+        environment=("NIMCTL_MAX_BODY_SIZE", "NIM_PROXY_CLIENT_MAX_BODY_SIZE"),
+        help="The longest body of a request, e.g. 64MiB; longer ones are answered 413.",
+    ),
+    Key(
+        name="cors_allow_origins",
+        convert=values.names,
+        default=(),
+        environment=("NIMCTL_CORS_ALLOW_ORIGINS", "NIM_CORS_ALLOW_ORIGINS"),
+        help="Web pages of other origins that may call, e.g. https://chat.example; * is all.",
+    ),
+    Key(
+        name="cors_allow_headers",
+        convert=values.names,
+        default=(),
+        environment=("NIMCTL_CORS_ALLOW_HEADERS", "NIM_CORS_ALLOW_HEADERS"),
+        help="Headers such pages may send, beside those of an OpenAI client.",
+    ),
+    Key(
+        name="cors_max_age_s",
+        convert=values.whole_number(0),
+        default=600,
+        environment=("NIMCTL_CORS_MAX_AGE_S", "NIM_CORS_MAX_AGE"),
+        option="--cors-max-age",
+        help="Seconds that a browser may remember what such pages may do.",
+    ),
+    Key(
         name="served_model_names",
         convert=values.names,
         default=(),
@@ -303,6 +382,13 @@ KEYS: tuple[Key, ...] = (
         default="info",
         environment=("NIMCTL_LOG_LEVEL", "NIM_LOG_LEVEL"),
         help="Which requests are logged: debug (all), info, warning or error.",
+    ),
+    Key(
+        name="log_format",
+        convert=values.choice("text", "json", aliases=_LOG_FORMAT_ALIASES),
+        default="text",
+        environment=("NIMCTL_LOG_FORMAT", "NIM_JSONL_LOGGING"),
+        help="How requests are logged: text, or json with NIM's field names.",
     ),
     Key(
         name="start_timeout_s",

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from nimctl.core.units import parse_bytes
+
 Convert = Callable[[object, Path], object]
 
 LEAST_RATE = 1024
@@ -150,6 +152,14 @@ def rate(written: object, _base: Path) -> int:
     if bytes_per_s < LEAST_RATE:
         raise ValueError(f"{words!r} is under {LEAST_RATE} bytes a second")
     return bytes_per_s
+
+
+def size(written: object, _base: Path) -> int:
+    """Bytes: `64MiB`, `1.5 GB`, `100m`, or a plain number of them."""
+    number = parse_bytes(_one(written))
+    if number < 1:
+        raise ValueError("is no size of anything")
+    return number
 
 
 def mirrors(written: object, _base: Path) -> tuple[str, ...]:

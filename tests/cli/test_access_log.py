@@ -1,10 +1,11 @@
 """What of a request is logged at which level."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from nimctl.cli.access_log import describe_request, make_access_log
+from nimctl.cli.access_log import describe_request, make_access_log, request_document
 from nimctl.server import AccessRecord
 
 ANSWERED = AccessRecord(
@@ -39,7 +40,7 @@ REQUESTS = {
 def test_each_level_tells_of_its_requests(level, told, capsys):
     seen = set()
     for name, record in REQUESTS.items():
-        make_access_log(level)(record)
+        make_access_log(level, "text")(record)
         if capsys.readouterr().err:
             seen.add(name)
     assert seen == told
@@ -51,3 +52,28 @@ def test_a_line_tells_what_an_operator_needs():
         "POST /v1/chat/completions 200, in 1.5 s, first byte after 120 ms, 2.0 kB, "
         "cut short by the engine, key keys:2 [abc]"
     )
+
+
+def test_json_has_the_field_names_of_nim_and_one_line_a_request(capsys):
+    make_access_log("info", "json")(replace(REQUESTS["left"], key_name="alice"))
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    document = json.loads(line)
+    assert list(document)[:7] == [
+        *("level", "time", "file_path", "line_number", "message", "exc_info", "stack_info"),
+    ]
+    assert (document["level"], document["status"]) == ("WARNING", 499)
+    assert (document["cut_by"], document["key_name"]) == ("client", "alice")
+
+
+def test_time_is_told_with_its_zone():
+    assert request_document(ANSWERED, 0.0)["time"] == "1970-01-01T00:00:00.000+00:00"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_path_of_a_caller_cannot_forge_a_line(form, capsys):
+    path = "/v1/x\r\n12:00:00 GET /fine 200\x1b[2J\u2028"
+    make_access_log("info", form)(replace(ANSWERED, path=path))
+    line = capsys.readouterr().err
+    assert len(line.splitlines()) == 1
+    assert "\x1b" not in line

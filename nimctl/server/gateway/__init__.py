@@ -18,14 +18,18 @@ from nimctl.server.gateway.config import (
     GatewayConfig,
     ServedModel,
 )
+from nimctl.server.gateway.cors import Cors
 from nimctl.server.gateway.gateway import Gateway, new_event_loop
+from nimctl.server.gateway.tls import TlsFiles
 
 __all__ = [
     "AccessRecord",
     "ApiKey",
+    "Cors",
     "EngineState",
     "Gateway",
     "GatewayConfig",
     "ServedModel",
+    "TlsFiles",
     "new_event_loop",
 ]
