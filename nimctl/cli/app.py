@@ -43,6 +43,9 @@ _COMMANDS: Mapping[str, _Command] = {
     "serve": _Command(
         name="serve", short_help="Choose, fetch, start and watch a model.", takes_more=True
     ),
+    "ps": _Command(name="ps", short_help="The servers that run here."),
+    "logs": _Command(name="logs", short_help="What a server, or its engine, said."),
+    "stop": _Command(name="stop", short_help="End servers, once open requests are finished."),
     "bench": _Command(name="bench", short_help="Measure latency and throughput under load."),
     "cache": _Command(name="cache"),
     "evidence": _Command(name="evidence"),

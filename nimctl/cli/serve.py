@@ -1,5 +1,6 @@
 """`nimctl serve`: choose, fetch, start and watch a model behind one OpenAI-compatible server."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,9 @@ ApiKeyFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="File with the keys callers may present, one a line."),
 ]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Return once it is ready; `ps`, `logs`, `stop` see to it.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="Print events (or the plan) as JSON lines.")]
 
@@ -67,6 +71,7 @@ def serve(
     cache_dir: options.CacheDir = None,
     manifest_dir: options.ManifestDir = None,
     hardware: options.Hardware = None,
+    detach: Detach = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -107,5 +112,9 @@ def serve(
     engine_args = tuple(context.args)
     if dry_run:
         serving.print_plan(choice, engine_args, json=json)
+    elif detach:
+        from nimctl.cli import server_actions
+
+        server_actions.start_detached(sys.argv[1:], settings, json=json)
     else:
         serving.serve_choice(choice, engine_args, json=json)

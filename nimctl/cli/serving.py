@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from nimctl.cli.choosing import (
 )
 from nimctl.cli.gateway_settings import choose_tls, make_gateway_config, read_api_keys
 from nimctl.cli.launching import choose_served_names, make_state_dir
+from nimctl.cli.registry import ServerRecord, describe_self, registered
 from nimctl.cli.terminal import (
     bold,
     print_json,
@@ -39,6 +40,7 @@ from nimctl.server import (
     ServeEvent,
     ServeRequest,
     Stopping,
+    notify,
     serve_model,
 )
 from nimctl.settings import Settings
@@ -92,12 +94,43 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
             state_dir=state_dir,
             start_timeout_s=settings.start_timeout_s,
         )
-        serve_model(
-            request,
-            on_event=_tell_json if json else _tell_person(request),
-            on_access=make_access_log(settings.log_level, settings.log_format),
-            on_note=print_note,
-        )
+        tell = _tell_json if json else _tell_person(request)
+        with registered(_describe_server(choice, request)) as note:
+
+            def on_event(event: ServeEvent) -> None:
+                _notify_manager(event, settings.environment)
+                note(event)
+                tell(event)
+
+            serve_model(
+                request,
+                on_event=on_event,
+                on_access=make_access_log(settings.log_level, settings.log_format),
+                on_note=print_note,
+            )
+
+
+def _describe_server(choice: Choice, request: ServeRequest) -> ServerRecord:
+    return describe_self(
+        model=choice.manifest.model,
+        names=request.model.names,
+        profile=choice.verdict.profile.description,
+        engine=choice.installed.name,
+        engine_log=request.log_path,
+    )
+
+
+def _notify_manager(event: ServeEvent, environment: Mapping[str, str]) -> None:
+    """Tell systemd how far the service is."""
+    match event:
+        case Ready(url=url):
+            notify(environment, "READY=1", f"STATUS=Ready at {url}")
+        case PhaseReached(phase=phase):
+            notify(environment, f"STATUS=The engine is {phase.value}")
+        case Stopping(signal_name=name):
+            notify(environment, "STOPPING=1", f"STATUS={name}: finishing open requests")
+        case _:
+            pass
 
 
 def _require_chat(choice: Choice) -> None:

@@ -1,6 +1,7 @@
 """A running model: a supervised engine process behind an OpenAI-compatible gateway."""
 
 from nimctl.server.child import ChildFailedError, served_by_child
+from nimctl.server.detached import DetachedProcess
 from nimctl.server.engine_process import Phase, StartTimes
 from nimctl.server.gateway import (
     AccessRecord,
@@ -10,6 +11,7 @@ from nimctl.server.gateway import (
     ServedModel,
     TlsFiles,
 )
+from nimctl.server.notify import notify
 from nimctl.server.serving import (
     Listening,
     PhaseReached,
@@ -25,6 +27,7 @@ __all__ = [
     "ApiKey",
     "ChildFailedError",
     "Cors",
+    "DetachedProcess",
     "GatewayConfig",
     "Listening",
     "Phase",
@@ -36,6 +39,7 @@ __all__ = [
     "StartTimes",
     "Stopping",
     "TlsFiles",
+    "notify",
     "serve_model",
     "served_by_child",
 ]

@@ -19,7 +19,7 @@ def user_data_folder() -> Path | None:
 
 
 def user_state_folder() -> Path | None:
-    """The folder for what can be had again, e.g. `~/.local/state/nimctl`."""
+    """The folder for logs and what runs now, e.g. `~/.local/state/nimctl`."""
     from platformdirs import user_state_path
 
     return _absolute(lambda: user_state_path("nimctl"))
