@@ -15,7 +15,6 @@ from nimctl.cache.patience import Stopped
 from nimctl.cache.progress import FetchAdvanced, Note, OnProgress
 from nimctl.cache.snapshot import is_copy, leads_to, make_snapshot
 from nimctl.cache.stamps import hash_file, is_stamped, look_at, stamp_blob
-from nimctl.cache.workers import run_all
 from nimctl.core.units import format_file_bytes
 from nimctl.errors import DigestMismatchError, InterruptedByUserError
 
@@ -96,6 +95,8 @@ def _hash_all(
     layout: Layout, blobs: list[str], total_bytes: int, on_progress: OnProgress
 ) -> tuple[bool, ...]:
     """Whether each blob hashes to its name."""
+    from nimctl.cache.workers import run_all
+
     stop, tally = Event(), _Tally(on_progress, total_bytes)
 
     def check(sha256: str, tell: OnProgress) -> bool:

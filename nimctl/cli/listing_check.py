@@ -1,6 +1,5 @@
 """Looks at what a source lists before it is brought: what is left out, and what is unsafe."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from nimctl.cache import FetchRequest, Note, OnProgress
@@ -8,17 +7,11 @@ from nimctl.cache.layout import Layout
 from nimctl.cache.planning import plan_listed
 from nimctl.cache.request import choose_files, sort_files
 from nimctl.cache.safety import describe_left_out
-from nimctl.core.gguf_header import GgufError
-from nimctl.core.safetensors_header import SafetensorsError
 from nimctl.core.source import Listing, RemoteFile, Source
 from nimctl.errors import UnsafeFilesError
-from nimctl.sources.peek import read_gguf_head, read_safetensors_head
 
 MOST_TEXT_BYTES = {".jinja": 2**20, ".json": 256 * 2**20, ".yaml": 2**20, ".model": 256 * 2**20}
 """By the end of a name, what a file that engines parse whole may have."""
-
-MOST_TEMPLATE_CHARACTERS = 2**20
-_FILES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +37,10 @@ class ListingCheck:
         for file in files:
             _check_size(listing, file)
         new = self._list_new(listing, files)
-        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-            for _ in pool.map(lambda file: _check_head(source, listing, file), new):
-                pass
+        if new:
+            from nimctl.cli.head_check import check_heads
+
+            check_heads(source, listing, new)
         left_out = describe_left_out(sort_files(self.request, listing))
         if left_out is not None:
             self.on_progress(Note(text=left_out))
@@ -69,26 +63,3 @@ def _check_size(listing: Listing, file: RemoteFile) -> None:
                 f"over {most_bytes} is refused for such a file",
                 hint=f"--exclude {file.path!r} leaves it out",
             )
-
-
-def _check_head(source: Source, listing: Listing, file: RemoteFile) -> None:
-    try:
-        if file.path.lower().endswith(".safetensors"):
-            read_safetensors_head(source, listing, file)
-        elif file.path.lower().endswith(".gguf"):
-            _check_gguf(source, listing, file)
-    except (SafetensorsError, GgufError) as error:
-        raise UnsafeFilesError(
-            f"{file.path} of {listing.uri} is not brought, for its header is wrong: {error}"
-        ) from error
-
-
-def _check_gguf(source: Source, listing: Listing, file: RemoteFile) -> None:
-    header = read_gguf_head(source, listing, file)
-    if file.size_bytes is not None and header.file_bytes > file.size_bytes:
-        raise GgufError(
-            f"the tensors end at {header.file_bytes}, the file at {file.size_bytes} bytes"
-        )
-    for key, value in header.metadata.items():
-        if isinstance(value, str) and len(value) > MOST_TEMPLATE_CHARACTERS:
-            raise GgufError(f"{key[:80]!r} has {len(value)} characters")

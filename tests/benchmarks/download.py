@@ -5,9 +5,11 @@
 
 A hub of loopback (the model API of `tests/fake_hub.py`'s kind, in a process of its own) sends the
 files of a made model through nginx, which can limit each connection. nimctl and `hf` of the same
-environment fetch them in turn into an empty folder on the same disk; nimctl's time contains the
-digests and the fsync, `hf`'s contains neither. The write limit is the same bytes written and
-fsynced. Absolute figures are those of this machine in this hour: read the ratios. Needs nginx.
+environment fetch all files of it in turn into an empty folder on the same disk; nimctl's time
+contains the digests and the fsync, `hf`'s contains neither. "Nothing to do" is the same command
+once more; for nimctl also the one that names a profile, and so judges the model before it looks.
+The write limit is the same bytes written and fsynced. Absolute figures are those of this machine
+in this hour: read the ratios. Needs nginx.
 """
 
 import argparse
@@ -187,9 +189,11 @@ def write_limit(files, folder):
 class Contender:
     """One way to download, and what was measured of it."""
 
-    def __init__(self, name, command, environment):
+    def __init__(self, name, command, environment, choosing=None):
         self.name, self.command, self.environment = name, command, environment
+        self.choosing = choosing
         self.seconds, self.cpu_s, self.memory_mb, self.again_s = [], [], [], []
+        self.chosen_s = []
 
     def measure(self, folder):
         """One download into an empty folder, then once more with nothing to do."""
@@ -202,6 +206,9 @@ class Contender:
         for into in ((self.seconds, self.cpu_s, self.memory_mb), (self.again_s, [], [])):
             for figures, figure in zip(into, run(self.command, environment), strict=True):
                 figures.append(figure)
+        if self.choosing is not None:
+            run(self.choosing, environment)
+            self.chosen_s.append(run(self.choosing, environment)[0])
 
 
 def spread(values):
@@ -231,10 +238,9 @@ def main():
             environment = {
                 name: value for name, value in os.environ.items() if not name.startswith("HF_")
             } | {"HF_ENDPOINT": hub, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+            fetch = [sys.executable, "-m", "nimctl", "download", f"hf://{MODEL}"]
             nimctl = Contender(
-                "nimctl",
-                [sys.executable, "-m", "nimctl", "download", f"hf://{MODEL}", *ANY_MACHINE],
-                environment,
+                "nimctl", [*fetch, "--include", "*"], environment, [*fetch, *ANY_MACHINE]
             )
             hf = Contender("hf", [str(scripts / "hf"), "download", MODEL], environment)
             verify = Contender(
@@ -267,6 +273,7 @@ def main():
     print(f"(hf + verify) / nimctl time      {spread(pairs(verify.seconds, nimctl.seconds))}")
     print(f"nimctl / hf CPU                  {spread(pairs(nimctl.cpu_s, hf.cpu_s))}")
     print(f"nimctl / hf, nothing to do       {spread(pairs(nimctl.again_s, hf.again_s))}")
+    print(f"  with a profile named           {spread(pairs(nimctl.chosen_s, hf.again_s))}")
     print(f"share of write+fsync limit       {spread(pairs(limits, nimctl.seconds))}")
     if options.rate_mb:
         limit_s = size_gb * 1000 / (16 * options.rate_mb)
