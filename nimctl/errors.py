@@ -56,22 +56,53 @@ class FetchError(NimctlError):
     exit_code = 4
 
 
-class DigestMismatchError(FetchError):
-    """The bytes that arrived are not the bytes that were published."""
+class AccessDeniedError(FetchError):
+    """The source wants a login, a token, or an accepted licence."""
 
-    slug = "digest-mismatch"
+    slug = "access-denied"
+    exit_code = 7
+
+
+class NotFoundError(FetchError):
+    """The source has no such model, revision or file."""
+
+    slug = "not-found"
+    exit_code = 8
+
+
+class UnreachableError(FetchError):
+    """The source cannot be asked now: no network, proxy, certificate, busy server, or offline."""
+
+    slug = "unreachable"
+    exit_code = 9
 
 
 class DiskFullError(FetchError):
     """The disk of the cache has too little room."""
 
     slug = "disk-full"
+    exit_code = 10
 
 
-class AccessDeniedError(FetchError):
-    """The source wants a login, a token, or an accepted licence."""
+class DigestMismatchError(FetchError):
+    """Bytes that arrived, or that are here, are not the bytes that were published."""
 
-    slug = "access-denied"
+    slug = "digest-mismatch"
+    exit_code = 11
+
+
+class SignatureError(FetchError):
+    """Files are not signed, or not by the owner of the key that was named."""
+
+    slug = "bad-signature"
+    exit_code = 12
+
+
+class InUseError(NimctlError):
+    """What shall be removed is being used, or was pinned."""
+
+    slug = "in-use"
+    exit_code = 13
 
 
 class UnsafeFilesError(FetchError):

@@ -16,7 +16,7 @@ from nimctl.core.source import (
     SourceUri,
     check_relative_path,
 )
-from nimctl.errors import DigestMismatchError, FetchError
+from nimctl.errors import DigestMismatchError, FetchError, NotFoundError
 
 MAX_FILES = 100_000
 ONLY_DATA = SafetyPolicy()
@@ -111,7 +111,7 @@ def _wanted_paths(request: FetchRequest, listed: Iterable[str]) -> Iterable[str]
     if request.include:
         chosen = [p for p in listed if _matches(p, request.include)]
         if not chosen:
-            raise FetchError(f"no file of {request.uri} matches {', '.join(request.include)}")
+            raise NotFoundError(f"no file of {request.uri} matches {', '.join(request.include)}")
     elif request.pinned:
         chosen = [file.path for file in request.pinned]
     else:
@@ -168,8 +168,8 @@ def _as_remote(pin: PinnedFile) -> RemoteFile:
     return RemoteFile(path=pin.path, size_bytes=pin.size_bytes, digest=pin.digest)
 
 
-def _not_there(uri: SourceUri, path: str, listed: Iterable[str]) -> FetchError:
+def _not_there(uri: SourceUri, path: str, listed: Iterable[str]) -> NotFoundError:
     near = difflib.get_close_matches(path, list(listed), n=3)
-    return FetchError(
+    return NotFoundError(
         f"{uri} holds no file {path!r}", hint=f"it has {', '.join(near)}" if near else None
     )

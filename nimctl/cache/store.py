@@ -27,7 +27,7 @@ from nimctl.cache.snapshot import BlobRemovedError, make_snapshot
 from nimctl.cache.stamps import stamp_blob
 from nimctl.cache.verifying import check_entry, set_aside, take_back
 from nimctl.core.source import Listing, Source, TemporaryFetchError
-from nimctl.errors import DigestMismatchError, FetchError
+from nimctl.errors import DigestMismatchError, FetchError, UnreachableError
 
 LEFTOVERS_KEPT_S = 7 * 24 * 3600.0
 USUAL_PATIENCE = RetryPolicy()
@@ -280,7 +280,7 @@ class Cache:
             if file.size_bytes is None or file.kept_bytes < file.size_bytes
         ]
         what = f"{', '.join(missing)} of {request.uri}" if missing else f"{request.uri}"
-        return FetchError(
+        return UnreachableError(
             f"{what} is not in the cache {self.root}, and offline nobody may be asked",
             hint="run the same command once with a network, or copy a cache that holds it",
         )

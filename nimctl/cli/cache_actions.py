@@ -14,7 +14,7 @@ from nimctl.cli.cache_choice import choose_entries
 from nimctl.cli.fetching import opened_source
 from nimctl.cli.terminal import print_note
 from nimctl.core.units import format_duration, format_file_bytes, parse_bytes
-from nimctl.errors import DigestMismatchError, FetchError, InputError
+from nimctl.errors import DigestMismatchError, FetchError, InputError, InUseError
 from nimctl.settings import Settings
 
 _TOLD_EVERY_S = 5.0
@@ -83,7 +83,8 @@ def remove_models(
     """Remove what names mean, after asking.
 
     Raises:
-        InputError: it is pinned or in use, or nobody can be asked.
+        InUseError: it is pinned or in use.
+        InputError: nobody can be asked.
     """
     upkeep = Upkeep(Cache(settings.cache_dir))
     chosen = choose_entries(upkeep.list_held(), names, settings)
@@ -101,12 +102,12 @@ def remove_models(
 def _refuse_used(chosen: tuple[HeldEntry, ...], *, force: bool) -> None:
     for held in chosen:
         if held.users:
-            raise InputError(
+            raise InUseError(
                 f"{held.entry.uri} is in use by {', '.join(map(str, held.users))}",
                 hint="stop it first",
             )
         if held.pin is not None and not force:
-            raise InputError(
+            raise InUseError(
                 f"{held.entry.uri} is pinned by {held.pin.by}",
                 hint="`nimctl cache unpin` lets it go, or add --force",
             )

@@ -8,7 +8,7 @@ from nimctl.cache import Cache, CacheEntry, ignore_progress
 from nimctl.cache.layout import Layout
 from nimctl.cache.verifying import check_entry
 from nimctl.core.source import ByteStream, Digest, Listing, RemoteFile, Source, SourceUri
-from nimctl.errors import FetchError, InputError
+from nimctl.errors import FetchError, InputError, UnreachableError
 from nimctl.sources.pieces import read_pieces
 
 
@@ -31,7 +31,7 @@ class CachedFiles:
         entries = self._find(uri)
         revisions = sorted({entry.revision for entry in entries})
         if not revisions:
-            raise FetchError(
+            raise UnreachableError(
                 f"{uri} is not in the cache, and offline nobody may be asked",
                 hint="run the same command once with a network",
             )

@@ -17,7 +17,7 @@ from nimctl.core.source import (
     SourceUri,
     parse_source_uri,
 )
-from nimctl.errors import FetchError, InputError
+from nimctl.errors import FetchError, InputError, NotFoundError
 from nimctl.sources import SourceAccess, open_source
 
 MIRRORED_SCHEMES = ("hf", "ngc", "modelscope")
@@ -152,7 +152,7 @@ class _FolderMirror:
         """A stretch of the mirror's file of that name."""
         there, files = self._find(listing.uri)
         if file.path not in files:
-            raise FetchError(f"the mirror {self._root} has no {file.path} of {listing.uri}")
+            raise NotFoundError(f"the mirror {self._root} has no {file.path} of {listing.uri}")
         return self._source.open(there, files[file.path], start_bytes, end_bytes)
 
     def close(self) -> None:
@@ -200,4 +200,4 @@ def _find_below(uri: SourceUri, listing: Listing) -> dict[str, RemoteFile]:
         }
         if found:
             return found
-    raise FetchError(f"the mirror {listing.uri} has no files of {uri}")
+    raise NotFoundError(f"the mirror {listing.uri} has no files of {uri}")

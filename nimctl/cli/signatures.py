@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nimctl.errors import DigestMismatchError, InputError
+from nimctl.errors import InputError, SignatureError
 
 _MOST_KEY_BYTES = 64 * 1024
 
@@ -40,7 +40,7 @@ def check_signature(key_file: Path, signature: bytes | None, data: bytes, what: 
 
     Raises:
         InputError: the key cannot be used.
-        DigestMismatchError: `what` is not signed, or by somebody else.
+        SignatureError: `what` is not signed, or by somebody else.
     """
     serialization, ec, ed25519, hashes = _import_cryptography()
     from cryptography.exceptions import (  # type: ignore[import-not-found, unused-ignore]
@@ -52,7 +52,7 @@ def check_signature(key_file: Path, signature: bytes | None, data: bytes, what: 
     except ValueError as error:
         raise InputError(f"{key_file} is not a public key in PEM") from error
     if signature is None:
-        raise DigestMismatchError(f"{what} is not signed")
+        raise SignatureError(f"{what} is not signed")
     try:
         if isinstance(key, ed25519.Ed25519PublicKey):
             key.verify(signature, data)
@@ -61,7 +61,7 @@ def check_signature(key_file: Path, signature: bytes | None, data: bytes, what: 
         else:
             raise InputError(f"{key_file} is neither an Ed25519 key nor one of an elliptic curve")
     except InvalidSignature as error:
-        raise DigestMismatchError(
+        raise SignatureError(
             f"{what} was not signed with the key that belongs to {key_file}, or was changed since"
         ) from error
 

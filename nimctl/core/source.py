@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 from urllib.parse import parse_qsl, quote
 
-from nimctl.errors import FetchError
+from nimctl.errors import FetchError, UnreachableError
 
 SCHEMES = ("hf", "ngc", "pypi", "https", "http", "file", "s3", "gs", "az", "modelscope", "oci")
 DIGEST_LENGTHS = {"sha256": 64, "blake3": 64, "git-sha1": 40}
@@ -21,7 +21,7 @@ class SourceSyntaxError(ValueError):
     """A source address, digest or path inside a listing is malformed or unsafe."""
 
 
-class TemporaryFetchError(FetchError):
+class TemporaryFetchError(UnreachableError):
     """The place may answer later: a lost connection, a stall, a busy server.
 
     Attributes:

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from socket import gaierror
 
 from nimctl.core.source import TemporaryFetchError
-from nimctl.errors import AccessDeniedError, FetchError
+from nimctl.errors import AccessDeniedError, FetchError, NotFoundError, UnreachableError
 
 TEMPORARY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -40,7 +40,7 @@ def refusal(what: str, status: int, headers: Mapping[str, str]) -> FetchError:
     if status == 416:
         return TemporaryFetchError(f"{what} has fewer bytes than were listed (status {status})")
     if status in (404, 410):
-        return FetchError(f"{what} does not exist (status {status})")
+        return NotFoundError(f"{what} does not exist (status {status})")
     return FetchError(f"{what} answers with status {status}")
 
 
@@ -63,11 +63,11 @@ def proxy_refusal(what: str, status: int) -> FetchError:
     if status in TEMPORARY_STATUSES:
         return TemporaryFetchError(f"the proxy has no way to {what} now (status {status})")
     if status == 407:
-        return AccessDeniedError(
+        return UnreachableError(
             f"the proxy on the way to {what} wants a login (status 407)",
             hint="put it into HTTPS_PROXY: http://name:password@proxy:port",
         )
-    return AccessDeniedError(
+    return UnreachableError(
         f"the proxy refuses the way to {what} (status {status})",
         hint="if no proxy is needed there, name the host in NO_PROXY",
     )
@@ -79,7 +79,7 @@ def losses_in_words(host: str, stall_timeout_s: float) -> Iterator[None]:
 
     Raises:
         TemporaryFetchError: no connection, or it was lost or silent.
-        FetchError: the certificate is not accepted, or the proxy refuses.
+        UnreachableError: the certificate is not accepted, or the proxy refuses.
     """
     from urllib3 import exceptions as wire
 
@@ -104,7 +104,7 @@ def connection_failure(host: str, error: BaseException) -> FetchError:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return FetchError(
+            return UnreachableError(
                 f"{host} shows a certificate that is not accepted: {cause.verify_message}",
                 hint="if an authority of your own signs here, name the file with its certificate "
                 "in SSL_CERT_FILE; and check this machine's clock",
@@ -125,7 +125,7 @@ def _proxy_failure(host: str, error: BaseException) -> FetchError:
     words = f"on the way to {host}: {reached.message}"
     if isinstance(reached, TemporaryFetchError):
         return TemporaryFetchError(words)
-    return FetchError(words, hint=reached.hint)
+    return UnreachableError(words, hint=reached.hint)
 
 
 def _tunnel_failure(host: str, error: BaseException) -> FetchError | None:

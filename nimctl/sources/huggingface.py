@@ -14,7 +14,13 @@ from nimctl.core.source import (
     SourceUri,
     parse_digest,
 )
-from nimctl.errors import AccessDeniedError, FetchError, InputError
+from nimctl.errors import (
+    AccessDeniedError,
+    FetchError,
+    InputError,
+    NotFoundError,
+    UnreachableError,
+)
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.http_failures import connection_failure, refusal
 from nimctl.sources.http_pools import trusting_context
@@ -127,7 +133,7 @@ class HuggingFaceSource:
         except hub.HFValidationError as error:
             raise InputError(f"{uri.location!r} is not a model of the form org/name") from error
         except hub.OfflineModeIsEnabled as error:
-            raise FetchError(
+            raise UnreachableError(
                 "HF_HUB_OFFLINE is set, so huggingface_hub asks nobody",
                 hint="unset HF_HUB_OFFLINE to download",
             ) from error
@@ -141,7 +147,7 @@ class HuggingFaceSource:
     ) -> FetchError | None:
         code = headers.get("X-Error-Code")
         if code == "RevisionNotFound":
-            return FetchError(f"{uri.location} on {self._host} has no revision {uri.revision!r}")
+            return NotFoundError(f"{uri.location} on {self._host} has no revision {uri.revision!r}")
         if code == "GatedRepo":
             return AccessDeniedError(
                 f"{uri.location} is gated: its licence must be accepted first",
@@ -149,7 +155,9 @@ class HuggingFaceSource:
                 "then set HF_TOKEN to a token of that account",
             )
         if code == "RepoNotFound" or status == 401:
-            return AccessDeniedError(
+            # To a stranger the hub answers 401 for models that do not exist, too.
+            refused = NotFoundError if status == 404 else AccessDeniedError
+            return refused(
                 f"{self._host} shows no model {uri.location}",
                 hint="check the name; the token may lack access to it"
                 if self._token

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceChangedError, SourceUri
-from nimctl.errors import FetchError
+from nimctl.errors import FetchError, NotFoundError
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.pieces import read_pieces
 
@@ -59,7 +59,7 @@ def _folder(root: Path) -> Path:
 
 def _walk(root: Path) -> Iterator[Path]:
     if not root.is_dir():
-        raise FetchError(f"{root} is neither a file nor a folder")
+        raise NotFoundError(f"{root} is neither a file nor a folder")
     for folder, names, files in os.walk(root):
         names[:] = [name for name in names if not name.startswith(".")]
         yield from (path for name in files if (path := Path(folder, name)).is_file())

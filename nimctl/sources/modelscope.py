@@ -15,7 +15,7 @@ from nimctl.core.source import (
     SourceUri,
     parse_digest,
 )
-from nimctl.errors import AccessDeniedError, FetchError, InputError
+from nimctl.errors import AccessDeniedError, FetchError, InputError, NotFoundError
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.http_transfer import HttpTransfer
 
@@ -101,5 +101,5 @@ def _explain(uri: SourceUri, status: int, headers: Mapping[str, str]) -> FetchEr
     if status in (401, 403):
         return AccessDeniedError(f"ModelScope shows {uri} only to some accounts; not supported")
     if status == 404:
-        return FetchError(f"ModelScope has no {uri}")
+        return NotFoundError(f"ModelScope has no {uri}")
     return None

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri
-from nimctl.errors import AccessDeniedError, FetchError, InputError
+from nimctl.errors import AccessDeniedError, FetchError, InputError, NotFoundError
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.address_book import AddressBook, Place
 from nimctl.sources.http_failures import explain_expiry
@@ -197,7 +197,7 @@ def _explain(
             hint="check that NGC_API_KEY is valid and that its organisation may use this model",
         )
     if status == 404:
-        return FetchError(f"NGC has no {uri}")
+        return NotFoundError(f"NGC has no {uri}")
     if status == 412:
         return AccessDeniedError(
             f"NGC gives {uri.location} only after its licence was accepted",

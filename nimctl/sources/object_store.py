@@ -15,7 +15,7 @@ from nimctl.core.source import (
     SourceUri,
     TemporaryFetchError,
 )
-from nimctl.errors import AccessDeniedError, FetchError, InputError
+from nimctl.errors import AccessDeniedError, FetchError, InputError, NotFoundError
 from nimctl.sources.access import SourceAccess
 
 READ_BYTES = 4 * 1024 * 1024
@@ -185,7 +185,7 @@ def _failures_in_words(uri: SourceUri) -> Iterator[None]:
             hint=f"check the variables {_VARIABLES[uri.scheme]}",
         ) from error
     except (failures.NotFoundError, FileNotFoundError) as error:
-        raise FetchError(f"{uri} holds no such object") from error
+        raise NotFoundError(f"{uri} holds no such object") from error
     except failures.PreconditionError as error:
         raise SourceChangedError(f"an object of {uri} was changed since it was listed") from error
     except failures.BaseError as error:

@@ -19,7 +19,7 @@ from nimctl.core.source import (
     parse_digest,
     parse_source_uri,
 )
-from nimctl.errors import DigestMismatchError, FetchError, InputError
+from nimctl.errors import DigestMismatchError, FetchError, InputError, NotFoundError
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.oci_files import INDEX, SIGNATURE, BundleFiles, Stretch, open_files
 from nimctl.sources.pieces import PIECE_BYTES
@@ -193,7 +193,7 @@ class OciSource:
         if self._bundle is None:
             self._bundle = Bundle(Path(listing.uri.location))
         if file.digest is None or file.size_bytes is None:
-            raise FetchError(f"{self._bundle.path} holds no file {file.path!r}")
+            raise NotFoundError(f"{self._bundle.path} holds no file {file.path!r}")
         end = file.size_bytes if end_bytes is None else end_bytes
         chunks = self._bundle.read_blob(file.digest.hex, start_bytes, end)
         yield ByteStream(start_bytes=start_bytes, chunks=chunks)
@@ -212,7 +212,7 @@ def _find_model(bundle: Bundle, uri: SourceUri) -> BundledModel:
         return found[0]
     names = ", ".join(model.name for model in bundle.models) or "nothing"
     if not found:
-        raise FetchError(f"{bundle.path} holds no {uri}; it holds {names}")
+        raise NotFoundError(f"{bundle.path} holds no {uri}; it holds {names}")
     raise InputError(
         f"{bundle.path} holds {len(found)} models that {uri} could mean: {names}",
         hint=f"name one: oci://{bundle.path}:{found[0].name}",

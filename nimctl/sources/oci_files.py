@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from nimctl.errors import FetchError
+from nimctl.errors import DigestMismatchError, FetchError
 
 INDEX, SIGNATURE = "index.json", "index.json.sig"
 MOST_MEMBERS = 200_000
@@ -131,7 +131,7 @@ def _read_members(path: Path, descriptor: int) -> dict[str, tuple[int, int]]:
         if name in members or len(members) >= MOST_MEMBERS:
             raise FetchError(f"{path} holds {name!r} twice, or too many files; it is refused")
         if info.size < 0 or offset + info.size > end_bytes:
-            raise FetchError(f"{path} ends in the middle of {name!r}; copy it again")
+            raise DigestMismatchError(f"{path} ends in the middle of {name!r}; copy it again")
         members[name] = offset, info.size
         offset += -(-info.size // _BLOCK_BYTES) * _BLOCK_BYTES
     if INDEX not in members:

@@ -13,7 +13,13 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri, parse_digest
-from nimctl.errors import DiskFullError, FetchError, InputError
+from nimctl.errors import (
+    DiskFullError,
+    FetchError,
+    InputError,
+    NotFoundError,
+    UnreachableError,
+)
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.pieces import read_pieces
 from nimctl.sources.scratch import Scratch
@@ -23,6 +29,13 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 _PIP = (
     *("-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"),
     *("--disable-pip-version-check", "--progress-bar=off", "--dest"),
+)
+# What pip and uv complain of, the first that is found: pip calls what it cannot ask for missing.
+_KINDS: tuple[tuple[str, type[FetchError]], ...] = (
+    ("after connection broken by", UnreachableError),
+    ("error sending request", UnreachableError),
+    ("No matching distribution found", NotFoundError),
+    ("was not found in the package registry", NotFoundError),
 )
 _UV = ("pip", "install", "--no-deps", "--only-binary=:all:", "--quiet", "--target")
 
@@ -133,7 +146,8 @@ def _failure(program: str, requirement: str, complaint: str) -> FetchError:
     if "No space left on device" in complaint:
         return DiskFullError(f"the disk filled up while {program} was fetching {requirement}")
     lines = complaint.strip().splitlines() or ["it did not say why"]
-    return FetchError(f"{program} could not fetch the package {requirement}: {lines[-1]}")
+    kind = next((kind for words, kind in _KINDS if words in complaint), FetchError)
+    return kind(f"{program} could not fetch the package {requirement}: {lines[-1]}")
 
 
 def _root(package: Path) -> Traversable:

@@ -139,7 +139,7 @@ def test_a_disk_that_fills_up_is_told_and_gone_on_with(
 ) -> None:
     hub.add_model("acme/toy", {NAME: WEIGHTS})
     status, line = result(spawn("limit=1500000"))
-    assert status == 4
+    assert status == 10
     assert line.startswith("disk-full: the disk of the cache is full")
     assert hub.served("acme/toy", NAME) == 0
     assert parts(tmp_path) == []
@@ -149,6 +149,6 @@ def test_a_disk_that_fills_up_is_told_and_gone_on_with(
 def test_a_complete_model_needs_no_socket(hub: FakeHub, tmp_path: Path, spawn: Spawn) -> None:
     hub.add_model("acme/toy", {NAME: WEIGHTS})
     status, line = result(spawn("offline", "no-sockets"))
-    assert (status, line.partition(":")[0]) == (4, "fetch-failed")
+    assert (status, line.partition(":")[0]) == (9, "unreachable")
     assert brought(spawn()) == WEIGHTS
     assert brought(spawn("offline", "no-sockets")) == WEIGHTS

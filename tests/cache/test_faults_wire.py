@@ -149,7 +149,7 @@ def test_what_lasts_is_told_and_gone_on_with_later(
     hub.add_fault(NAME, replace(fault))
     with pytest.raises(kind, match=words) as caught:
         fetch(hub, tmp_path)
-    assert caught.value.exit_code == 4
+    assert caught.value.exit_code == kind.exit_code
     check_nothing_shows(tmp_path)
     hub.faults.clear()
     hub.release()

@@ -30,7 +30,7 @@ def test_without_it_the_hub_is_refused(run, secure_hub):
     result = run(
         "download", "hf://acme/toy", "--include", "*", HF_ENDPOINT=secure_hub, SSL_CERT_FILE=""
     )
-    assert result.returncode == 4
+    assert result.returncode == 9
     assert "certificate" in result.stderr
 
 

@@ -73,7 +73,7 @@ def test_the_best_gguf_of_a_repository_is_brought_and_found_offline(run, hub):
     again = run("download", "hf://Acme/Toy-GGUF", "--offline", **asked)
     assert (again.returncode, again.stdout) == (0, result.stdout), again.stderr
     unknown = run("download", "hf://Acme/Toy", "--offline", **asked)
-    assert unknown.returncode == 4
+    assert unknown.returncode == 9
     assert "is not in the cache" in unknown.stderr
 
 
@@ -91,7 +91,7 @@ def test_a_checkpoint_is_brought_without_pickles_and_found_offline(run, hub):
 def test_a_hub_that_is_not_there_is_a_fetch_error(run, hub):
     hub.__exit__(None, None, None)
     result = run("select", "hf://Acme/Toy", HF_ENDPOINT=hub.url)
-    assert result.returncode == 4
+    assert result.returncode == 9
     assert "Traceback" not in result.stderr
     assert result.stderr.count("error:") == 1
 

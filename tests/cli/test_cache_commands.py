@@ -85,10 +85,10 @@ def test_what_is_pinned_or_in_use_is_not_removed(stocked) -> None:
     cache, entry, run_cache = stocked
     run_cache("pin", "hf://acme/toy")
     refused = run_cache("rm", "acme/toy", "--yes")
-    assert (refused.returncode, "is pinned by" in refused.stderr) == (2, True)
+    assert (refused.returncode, "is pinned by" in refused.stderr) == (13, True)
     with cache.lease(entry.path, entry.files, "nimctl serve toy"):
         refused = run_cache("rm", "acme/toy", "--yes", "--force")
-        assert (refused.returncode, "is in use by nimctl serve toy" in refused.stderr) == (2, True)
+        assert (refused.returncode, "is in use by nimctl serve toy" in refused.stderr) == (13, True)
     assert "nobody is there" in run_cache("rm", "acme/toy", "--force").stderr
     dry = run_cache("rm", "acme/toy", "--force", "--dry-run")
     assert "30.0 kB would be freed" in dry.stdout

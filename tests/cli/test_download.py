@@ -67,7 +67,7 @@ def test_models_and_other_places_in_one_command(download):
 @pytest.mark.slow  # a hub that is not there is asked six times
 def test_the_first_failure_ends_it_and_what_was_brought_is_told(download):
     result = download("hf://acme/data", "https://127.0.0.1:9/gone", "hf://acme/adapter")
-    assert result.returncode == 4
+    assert result.returncode == 9
     assert len(result.stdout.splitlines()) == 1
 
 
@@ -86,14 +86,14 @@ def test_patterns_choose_the_files(download):
     (document,) = json.loads(plan.stdout)["plans"]
     assert {file["path"] for file in document["files"]} == {"config.json", "tokenizer.json"}
     none = download("hf://acme/data", "--include", "*.txt")
-    assert (none.returncode, "matches *.txt" in none.stderr) == (4, True)
+    assert (none.returncode, "matches *.txt" in none.stderr) == (8, True)
 
 
 @pytest.mark.slow  # a hub that is not there is asked six times
 def test_patterns_choose_among_the_files_of_a_model_by_its_name(run):
     asked = ("llama3-8b-instruct", "--hardware", "h100", "--engine", "vllm", "--include", "*.txt")
     result = run("download", *asked, HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN="t")
-    assert result.returncode == 4
+    assert result.returncode == 9
     assert "127.0.0.1:9" in result.stderr
 
 

@@ -88,5 +88,5 @@ def test_a_refusal_is_explained_as_ever(download, run, hub):
     download()
     del hub.models[MODEL]
     result = run(*DOWNLOAD, HF_ENDPOINT=hub.url)
-    assert result.returncode == 4
+    assert result.returncode == 7
     assert f"shows no model {MODEL}" in result.stderr

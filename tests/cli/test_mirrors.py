@@ -58,7 +58,7 @@ def test_a_mirror_with_other_bytes_is_found_out(run, hub, mirror):
     mirror.models["acme/data"].commit = commit
     asked = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN}
     result = run("download", "hf://acme/data", "--mirror", mirror.url, **asked)
-    assert result.returncode == 4
+    assert result.returncode == 11
     assert "is not the published file" in result.stderr
     assert result.stdout == ""
 
@@ -87,7 +87,7 @@ def test_a_mirror_that_is_a_folder(run, hub, tmp_path, layout):
     (tmp_path / "mirror" / layout.format("data.parquet")).write_bytes(b"EVIL" * 50_000)
     again = ("--cache-dir", str(tmp_path / "other"))
     tampered = run("download", "hf://acme/data:main", "--mirror", mirror, *again, **asked)
-    assert (tampered.returncode, tampered.stdout) == (4, "")
+    assert (tampered.returncode, tampered.stdout) == (11, "")
 
 
 def test_a_mirror_in_nims_own_layout(run, tmp_path):

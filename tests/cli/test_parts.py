@@ -77,10 +77,10 @@ def test_engine_and_tokenizer_lie_as_nim_wants_them(run, hub, asked, tmp_path):
 def test_a_place_that_is_missing_is_told(run, hub, asked):
     del hub.models["Acme/Toy-H100x2"]
     result = run("download", *asked, HF_ENDPOINT=hub.url)
-    assert result.returncode == 4
+    assert result.returncode == 7
     assert "shows no model Acme/Toy-H100x2" in result.stderr
     offline = run("download", *asked, "--offline", HF_ENDPOINT=hub.url)
-    assert offline.returncode == 4
+    assert offline.returncode == 9
     assert "Toy-H100x2" in offline.stderr
 
 

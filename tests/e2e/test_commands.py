@@ -152,7 +152,7 @@ class TestServe:
         with file.open("r+b") as stream:
             stream.write(b"NOPE")
         result = nimctl("serve", MODEL, "--port", "0", "--offline", *cache)
-        assert result.returncode == 4
+        assert result.returncode == 11
         assert "Traceback" not in result.stderr
         assert nimctl("download", MODEL, *cache, timeout=600).returncode == 0
         assert hashlib.sha256(file.read_bytes()).hexdigest() == whole

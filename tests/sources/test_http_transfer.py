@@ -20,7 +20,7 @@ from nimctl.core.source import (
     TemporaryFetchError,
     parse_source_uri,
 )
-from nimctl.errors import AccessDeniedError, FetchError
+from nimctl.errors import FetchError, UnreachableError
 from nimctl.sources import SourceAccess, open_source
 from nimctl.sources.http_transfer import HttpTransfer
 from nimctl.sources.reach import is_inside
@@ -264,9 +264,9 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServers]:
     ("url", "error", "words"),
     [
         ("http://public.example/a", FetchError, "not in the internet"),
-        ("http://login.example/a", AccessDeniedError, "wants a login"),
-        ("https://login.example/a", AccessDeniedError, "wants a login"),
-        ("https://no.example/a", AccessDeniedError, "refuses the way to no.example"),
+        ("http://login.example/a", UnreachableError, "wants a login"),
+        ("https://login.example/a", UnreachableError, "wants a login"),
+        ("https://no.example/a", UnreachableError, "refuses the way to no.example"),
         ("https://busy.example/a", TemporaryFetchError, "no way to busy.example now"),
     ],
 )

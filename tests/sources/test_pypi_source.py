@@ -13,7 +13,7 @@ import pytest
 
 from nimctl.cache import Cache, FetchRequest, ListingStarted, Progress
 from nimctl.core.source import PinnedFile, Source, parse_digest, parse_source_uri
-from nimctl.errors import FetchError, InputError
+from nimctl.errors import FetchError, InputError, NotFoundError, UnreachableError
 from nimctl.sources import SourceAccess, open_source
 from nimctl.sources.scratch import Scratch
 
@@ -147,6 +147,21 @@ def test_scratch_folders_of_killed_processes_are_deleted(tmp_path: Path) -> None
         child.kill()
     with closing(Scratch(tmp_path)) as scratch:
         assert list(tmp_path.iterdir()) == [scratch.folder]
+
+
+def test_a_package_that_is_missing_is_told_from_an_index_that_is(
+    tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(wheels.iterdir()) == []
+    with closing(make_source(tmp_path)) as source:
+        with pytest.raises(NotFoundError):
+            source.list_files(TOY)
+        monkeypatch.delenv("PIP_NO_INDEX")
+        monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+        monkeypatch.setenv("PIP_RETRIES", "1")
+        with pytest.raises(UnreachableError):
+            source.list_files(TOY)
 
 
 @pytest.mark.slow
