@@ -2,6 +2,8 @@
 own behind redirects, and faults to order."""
 
 import hashlib
+import json
+import time
 from dataclasses import dataclass
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -32,6 +34,9 @@ class FakeHub(FaultyServers):
     Attributes:
         api_faults: Faults of the kind `status` that the hub's next answers are.
         tree: What the hub lists in place of the truth.
+        xet_url: Where the hub says its Xet storage is; None is a hub without one.
+        xet_hashes: What that storage calls files, by their paths.
+        xet_until_s: Until when its tokens are good, in seconds since 1970.
     """
 
     def __init__(self, *, token: str | None = None) -> None:
@@ -40,6 +45,9 @@ class FakeHub(FaultyServers):
         self.models: dict[str, Model] = {}
         self.api_faults: list[Fault] = []
         self.tree: list[dict[str, object]] | None = None
+        self.xet_url: str | None = None
+        self.xet_hashes: dict[str, str] = {}
+        self.xet_until_s = int(time.time()) + 3600
         self.signature = 1
         self._digests: dict[int, tuple[bytes, str]] = {}
         self.url = self.listen(_HubHandler)
@@ -105,11 +113,20 @@ class _HubHandler(_HubFiles):
         if rest[:1] == ["tree"] and rest[1:] == [model.commit]:
             tree = [_tree_entry(self.hub, model, path) for path in model.files]
             self.send_json(self.hub.tree or tree)
+        elif rest == ["xet-read-token", model.commit] and self.hub.xet_url is not None:
+            self._answer_xet_token(self.hub.xet_url)
         elif not rest or rest in (["revision", "main"], ["revision", model.commit]):
             siblings = [{"rfilename": path} for path in model.files]
             self.send_json({"id": name, "sha": model.commit, "siblings": siblings})
         else:
             self.send(404, X_Error_Code="RevisionNotFound")
+
+    def _answer_xet_token(self, url: str) -> None:
+        """As JSON for those who know it, in headers for huggingface_hub."""
+        body = {"casUrl": url, "accessToken": "xet-token", "exp": self.hub.xet_until_s}
+        names = ("X-Xet-Cas-Url", "X-Xet-Access-Token", "X-Xet-Token-Expiration")
+        headers = dict(zip(names, map(str, body.values()), strict=True))
+        self.send(200, json.dumps(body).encode(), Content_Type="application/json", **headers)
 
     def _answer_resolve(self, name: str, model: Model, revision: str, path: str) -> None:
         if model.gated:
@@ -121,12 +138,16 @@ class _HubHandler(_HubFiles):
         elif model.is_lfs(path):
             sha256 = self.hub.sha256(model.files[path])
             address = f"{self.hub.storage_url}/{name}?path={quote(path)}"
+            refresh = f"{self.hub.url}/api/models/{name}/xet-read-token/{model.commit}"
+            xet_hash = self.hub.xet_hashes.get(path)
+            xet = {"X_Xet_Hash": xet_hash, "X_Xet_Refresh_Route": refresh} if xet_hash else {}
             self.send(
                 302,
                 Location=f"{address}&signature={self.hub.signature}",
                 X_Linked_ETag=f'"{sha256}"',
                 X_Linked_Size=str(len(model.files[path])),
                 X_Repo_Commit=model.commit,
+                **xet,
             )
         else:
             self._answer_small(name, model, path)
@@ -171,5 +192,7 @@ def _tree_entry(hub: FakeHub, model: Model, path: str) -> dict[str, object]:
     entry: dict[str, object] = {"type": "file", "path": path, "size": len(content)}
     entry["oid"] = git_sha1(content)
     if model.is_lfs(path):
+        if path in hub.xet_hashes:
+            entry["xetHash"] = hub.xet_hashes[path]
         entry["lfs"] = {"oid": hub.sha256(content), "size": len(content), "pointerSize": 134}
     return entry

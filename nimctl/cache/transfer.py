@@ -20,7 +20,7 @@ from nimctl.cache.progress import (
     OnProgress,
 )
 from nimctl.core.source import Digest, Listing, RemoteFile, TemporaryFetchError
-from nimctl.errors import DigestMismatchError, FetchError
+from nimctl.errors import DigestMismatchError, FetchError, UnreachableError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +95,7 @@ class Transfer:
             )
             return hash_arriving(self.dispatch, intake)
         except TemporaryFetchError as error:
-            raise FetchError(
+            raise UnreachableError(
                 f"{self.file.path} of {self.listing.uri} could not be fetched: {error.message}",
                 hint="run the same command again later; it continues where this stopped",
             ) from error

@@ -36,6 +36,10 @@ LimitRate = Annotated[
 Connections = Annotated[
     str | None, typer.Option(metavar="N", help="Open at most so many connections.")
 ]
+Xet = Annotated[
+    bool | None,
+    typer.Option("--xet", help="Take large files of Hugging Face out of its Xet storage."),
+]
 Mirror = Annotated[
     list[str] | None,
     typer.Option(
@@ -66,6 +70,7 @@ def download(
     progress: ProgressForm = None,
     limit_rate: LimitRate = None,
     connections: Connections = None,
+    xet: Xet = None,
     mirror: Mirror = None,
     allow_pickle: AllowPickle = None,
     trust_remote_code: TrustRemoteCode = None,
@@ -89,6 +94,7 @@ def download(
         progress=progress,
         limit_rate=limit_rate,
         connections=connections,
+        xet=xet,
         mirrors=mirror,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,

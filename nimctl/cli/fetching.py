@@ -89,6 +89,7 @@ def opened_source(
         uv=Path(uv) if uv else None,
         hf_endpoint=settings.hf_endpoint,
         hf_token=settings.hf_token.reveal() or read_hub_login(),
+        hf_xet=settings.xet,
         ngc_key=settings.ngc_api_key.reveal(),
         ca_file=find_authorities(settings.environment),
     )

@@ -64,6 +64,7 @@ class Settings:
     mirrors: tuple[str, ...]
     connections: int | None
     limit_rate: int | None
+    xet: bool
     progress: ProgressForm
     allow_pickle: bool
     trust_remote_code: bool

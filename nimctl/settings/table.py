@@ -327,6 +327,13 @@ KEYS: tuple[Key, ...] = (
         help="Bytes a second that a download takes at most, e.g. 50MB/s.",
     ),
     Key(
+        name="xet",
+        convert=values.truth,
+        default=False,
+        environment=("NIMCTL_XET",),
+        help="Whether large files of Hugging Face come out of its Xet storage, through hf_xet.",
+    ),
+    Key(
         name="progress",
         convert=values.choice("auto", "bars", "plain", "json", "none"),
         default="auto",

@@ -14,6 +14,7 @@ class SourceAccess:
         uv: The program that fetches packages where that interpreter has no pip.
         hf_endpoint: Address of the Hugging Face hub.
         hf_token: Token of a Hugging Face account.
+        hf_xet: Take large files of a hub out of its Xet storage.
         ngc_endpoint: Address of NGC's API.
         ngc_auth_endpoint: Where NGC gives out tokens for keys of the old kind.
         ngc_key: Key of an NGC account.
@@ -27,6 +28,7 @@ class SourceAccess:
     uv: Path | None = None
     hf_endpoint: str = "https://huggingface.co"
     hf_token: str | None = field(default=None, repr=False)
+    hf_xet: bool = False
     ngc_endpoint: str = "https://api.ngc.nvidia.com"
     ngc_auth_endpoint: str = "https://authn.nvidia.com"
     ngc_key: str | None = field(default=None, repr=False)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -25,8 +26,10 @@ from nimctl.sources.access import SourceAccess
 from nimctl.sources.http_failures import connection_failure, refusal
 from nimctl.sources.http_pools import trusting_context
 from nimctl.sources.http_transfer import HttpTransfer
+from nimctl.sources.xet import XetStorage, is_xet_hash
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
 
@@ -49,27 +52,52 @@ class HuggingFaceSource:
             stall_timeout_s=access.stall_timeout_s, ca_file=access.ca_file
         )
         self._has_listed = False
+        self._xet = (
+            XetStorage(
+                self.endpoint,
+                stall_timeout_s=access.stall_timeout_s,
+                read_token=self._read_xet_token,
+            )
+            if access.hf_xet
+            else None
+        )
+        self._xet_lock = Lock()
+        self._xet_hashes: dict[str, dict[str, str]] = {}
 
     def list_files(self, uri: SourceUri) -> Listing:
         """The files at the commit that the revision names now: two requests to the hub."""
-        from huggingface_hub import HfApi, constants
-        from huggingface_hub.hf_api import RepoFile
-
-        self._has_listed = True
-        if self._ca_file is not None:
-            _trust(self._ca_file)
-        # Its telemetry would ask another server than the one the user named.
-        constants.HF_HUB_DISABLE_TELEMETRY = True
-        api = HfApi(endpoint=self.endpoint, token=self._token or False, library_name="nimctl")
+        api = self._open_api()
         with self._failures_in_words(uri):
             commit = api.model_info(
                 uri.location, revision=uri.revision, timeout=self._stall_timeout_s
             ).sha
             if commit is None:
                 raise FetchError(f"{self._host} names no commit for {uri}")
-            tree = api.list_repo_tree(uri.location, revision=commit, recursive=True)
-            files = tuple(_describe(entry) for entry in tree if isinstance(entry, RepoFile))
+            files = tuple(_describe(entry) for entry in self._list_tree(api, uri, commit))
         return Listing(uri=uri, revision=commit, files=files)
+
+    def _open_api(self) -> "HfApi":
+        from huggingface_hub import HfApi, constants
+
+        self._has_listed = True
+        if self._ca_file is not None:
+            _trust(self._ca_file)
+        # Its telemetry would ask another server than the one the user named.
+        constants.HF_HUB_DISABLE_TELEMETRY = True
+        return HfApi(endpoint=self.endpoint, token=self._token or False, library_name="nimctl")
+
+    def _list_tree(self, api: "HfApi", uri: SourceUri, commit: str) -> "list[RepoFile]":
+        """The files of a commit; what its storage calls them is kept."""
+        from huggingface_hub.hf_api import RepoFile
+
+        tree = api.list_repo_tree(uri.location, revision=commit, recursive=True)
+        files = [entry for entry in tree if isinstance(entry, RepoFile)]
+        self._xet_hashes[f"{uri.location}/xet-read-token/{commit}"] = {
+            entry.path: entry.xet_hash
+            for entry in files
+            if entry.xet_hash is not None and is_xet_hash(entry.xet_hash)
+        }
+        return files
 
     def find_commit(self, uri: SourceUri) -> str | None:
         """The commit that the revision names now, by one small request; None if it is not said.
@@ -93,6 +121,11 @@ class HuggingFaceSource:
         end_bytes: int | None = None,
     ) -> AbstractContextManager[ByteStream]:
         """Stream a file of the listed commit; its signed address is kept until it is refused."""
+        if self._xet is not None and file.size_bytes is not None:
+            repository, xet_hash = self._find_xet_hash(listing, file)
+            if xet_hash is not None:
+                end = file.size_bytes if end_bytes is None else min(end_bytes, file.size_bytes)
+                return self._xet.stream(repository, xet_hash, file.size_bytes, start_bytes, end)
         return self._transfer.stream_file(
             f"{self.endpoint}/{listing.uri.location}/resolve/"
             f"{quote(listing.revision, safe='')}/{quote(file.path)}",
@@ -110,6 +143,20 @@ class HuggingFaceSource:
             from huggingface_hub import close_session
 
             close_session()
+
+    def _find_xet_hash(self, listing: Listing, file: RemoteFile) -> tuple[str, str | None]:
+        """Where a commit's tokens are, and what the storage calls a file, if it holds it."""
+        repository = f"{listing.uri.location}/xet-read-token/{listing.revision}"
+        with self._xet_lock:
+            if repository not in self._xet_hashes:
+                with self._failures_in_words(listing.uri):
+                    self._list_tree(self._open_api(), listing.uri, listing.revision)
+            return repository, self._xet_hashes[repository].get(file.path)
+
+    def _read_xet_token(self, repository: str) -> Mapping[str, object]:
+        return self._transfer.read_object(
+            f"{self.endpoint}/api/models/{quote(repository)}", secrets=self._secrets
+        )
 
     @property
     def _secrets(self) -> dict[str, str]:

@@ -15,6 +15,15 @@ def is_of_one_wire(host: str) -> bool:
         return False
 
 
+def is_this_machine(host: str) -> bool:
+    """Whether `host`, by its form, is this very machine (127.0.0.0/8, ::1, localhost)."""
+    host = host.strip("[]").rstrip(".").lower()
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def is_inside(host: str, *, look_up: bool) -> bool:
     """Whether `host` is this machine, or lies in a private network.
 

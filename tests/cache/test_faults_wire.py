@@ -17,7 +17,13 @@ from fake_hub import FakeHub, Fault
 
 from nimctl.cache import BLOCK_BYTES, Cache, FetchAdvanced, FetchRequest, Progress, RetryPolicy
 from nimctl.core.source import parse_source_uri
-from nimctl.errors import AccessDeniedError, DigestMismatchError, FetchError
+from nimctl.errors import (
+    AccessDeniedError,
+    DigestMismatchError,
+    FetchError,
+    NotFoundError,
+    UnreachableError,
+)
 from nimctl.sources import SourceAccess, open_source
 
 SIZE_BYTES = 18 * BLOCK_BYTES + 777
@@ -116,26 +122,26 @@ def test_what_passes_ends_in_the_right_bytes(hub: FakeHub, tmp_path: Path, fault
 
 FINAL = {
     "the same bit twice": (at("corrupt", times=ALWAYS), DigestMismatchError, "it is .* each time"),
-    "short, always": (at("short", times=ALWAYS), FetchError, "were published"),
-    "long, always": (Fault(kind="long", times=ALWAYS), FetchError, "could not be fetched"),
+    "short, always": (at("short", times=ALWAYS), UnreachableError, "were published"),
+    "long, always": (Fault(kind="long", times=ALWAYS), UnreachableError, "could not be fetched"),
     "another start": (Fault(kind="wrong-start", times=ALWAYS), FetchError, "bytes|ended"),
-    "another total": (Fault(kind="wrong-total", times=ALWAYS), FetchError, "were published"),
+    "another total": (Fault(kind="wrong-total", times=ALWAYS), UnreachableError, "were published"),
     "gzip": (Fault(kind="compressed", times=ALWAYS), FetchError, "compressed"),
     "multipart": (Fault(kind="multipart", times=ALWAYS), FetchError, "several stretches"),
-    "drop, always there": (at("drop", times=ALWAYS), FetchError, "too early|lost"),
-    "reset, always there": (at("reset", times=ALWAYS), FetchError, "lost"),
-    "500": (status(500, times=ALWAYS), FetchError, "500"),
-    "502": (status(502, times=ALWAYS), FetchError, "502"),
-    "503": (status(503, times=ALWAYS), FetchError, "503"),
-    "429": (status(429, times=ALWAYS), FetchError, "429"),
-    "429 for hours": (status(429, headers={"Retry-After": "7200"}), FetchError, "429"),
-    "429 for aeons": (status(429, headers={"Retry-After": "9" * 5000}), FetchError, "429"),
-    "403": (status(403, times=ALWAYS), FetchError, "no longer accepted"),
-    "404 after it was listed": (status(404, times=ALWAYS), FetchError, "404|changed"),
+    "drop, always there": (at("drop", times=ALWAYS), UnreachableError, "too early|lost"),
+    "reset, always there": (at("reset", times=ALWAYS), UnreachableError, "lost"),
+    "500": (status(500, times=ALWAYS), UnreachableError, "500"),
+    "502": (status(502, times=ALWAYS), UnreachableError, "502"),
+    "503": (status(503, times=ALWAYS), UnreachableError, "503"),
+    "429": (status(429, times=ALWAYS), UnreachableError, "429"),
+    "429 for hours": (status(429, headers={"Retry-After": "7200"}), UnreachableError, "429"),
+    "429 for aeons": (status(429, headers={"Retry-After": "9" * 5000}), UnreachableError, "429"),
+    "403": (status(403, times=ALWAYS), UnreachableError, "no longer accepted"),
+    "404 after it was listed": (status(404, times=ALWAYS), NotFoundError, "404|changed"),
     "412": (status(412, times=ALWAYS), FetchError, "412|changed"),
     "trickle": (
         Fault(kind="trickle", after_bytes=0, times=ALWAYS, pause_s=0.1),
-        FetchError,
+        UnreachableError,
         "fewer than 100 bytes a second",
     ),
 }
