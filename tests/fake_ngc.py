@@ -21,6 +21,7 @@ class FakeNgc(FaultyServers):
         status: State of the version.
         refuse: Status of every answer of the API, to tell refusals apart.
         is_public: Whether a guest may see the model.
+        model_signature: What the version is signed with; None where it is not.
         token: What the token service gives out next, and all that the API accepts for old keys.
         token_life_s: How long it says that it lives.
         signature: What addresses are signed with; older ones are refused.
@@ -33,6 +34,7 @@ class FakeNgc(FaultyServers):
         self.unhashed: set[str] = set()
         self.status = "UPLOAD_COMPLETE"
         self.refuse: int | None = None
+        self.model_signature: bytes | None = None
         self.is_public = False
         self.token = "short-lived"
         self.token_life_s = 900
@@ -104,8 +106,14 @@ class _Api(_NgcHandler):
             model = {"name": NAME, "orgName": ORG, "teamName": TEAM, "latestVersionIdStr": VERSION}
             self.send_json({"model": model, "requestStatus": {"statusCode": "SUCCESS"}})
         elif path == f"{KEPT}/versions/{VERSION}":
-            version = {"versionId": VERSION, "status": ngc.status, "isSigned": False}
+            version = {
+                "versionId": VERSION,
+                "status": ngc.status,
+                "isSigned": bool(ngc.model_signature),
+            }
             self.send_json({"modelVersion": version, "model": {"name": NAME}})
+        elif path == f"{KEPT}/versions/{VERSION}/signature" and ngc.model_signature is not None:
+            self.send_json({"url": f"{ngc.storage_url}/result.sigstore?signed={ngc.signature}"})
         elif path == f"{KEPT}/versions/{VERSION}/files":
             files = [ngc.describe(name) for name in names]
             self.send_json({"modelFiles": files, "paginationInfo": paging})
@@ -132,6 +140,8 @@ class _Storage(_NgcHandler):
         path = unquote(address.path).strip("/")
         if parse_qs(address.query).get("signed") != [str(self.ngc.signature)]:
             self.send(403)
+        elif path == "result.sigstore" and self.ngc.model_signature is not None:
+            self.send(200, self.ngc.model_signature)
         elif path not in self.ngc.files:
             self.send(404)
         else:

@@ -3,12 +3,13 @@
 ```
 oci-layout                 the version of the layout
 index.json                 every model by name, and the digest of its manifest
-index.json.sig             with a key: a signature over the bytes of index.json
+model.sig                  with a key: a signature of all files after OpenSSF Model Signing
 SHA256SUMS                 for `sha256sum --check`
 blobs/sha256/<hex>         manifests, descriptions of entries, and the files of the models
 ```
 
-The index names manifests by digest, and they name everything else: who signs it signs it all.
+The index names manifests by digest, and they name everything else: who signs it signs it all,
+what an earlier bundle holds included.
 """
 
 import json
@@ -23,6 +24,7 @@ from nimctl.cache.entry import CacheEntry
 from nimctl.cache.layout import Layout
 from nimctl.cache.moving import read_moving, selection_of
 from nimctl.cache.stamps import hash_file, is_stamped, stamp_blob
+from nimctl.core.model_signature import SIGNATURE_FILE
 from nimctl.errors import DigestMismatchError
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -82,7 +84,7 @@ def write_bundle(
     *,
     manifests: Mapping[str, str],
     left_out: frozenset[str] = frozenset(),
-    sign: Callable[[bytes], bytes] | None = None,
+    sign: Callable[[Mapping[str, str]], bytes] | None = None,
     on_file: Callable[[str], None] = lambda path: None,
 ) -> BundleReport:
     """Write entries of the cache at `root` into a bundle.
@@ -90,7 +92,7 @@ def write_bundle(
     Args:
         manifests: The model's manifest in YAML, by the name of the entry in the bundle.
         left_out: sha256 of blobs that are not written, as the other side has them.
-        sign: Makes a signature over the index.
+        sign: Makes a signature of files, given by name and hex sha256.
         on_file: Told of each file before it is written.
 
     Raises:
@@ -106,12 +108,17 @@ def write_bundle(
     index = _render({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": described})
     files = {file.sha256: file for entry in entries for file in entry.files}
     written = [file for digest, file in files.items() if digest not in left_out]
-    output.put_bytes("oci-layout", _render({"imageLayoutVersion": "1.0.0"}))
-    output.put_bytes("index.json", index)
+    small = {
+        "oci-layout": _render({"imageLayoutVersion": "1.0.0"}),
+        "index.json": index,
+        "SHA256SUMS": _list_sums(index, documents, files),
+        **documents.by_name,
+    }
     if sign is not None:
-        output.put_bytes("index.json.sig", sign(index))
-    output.put_bytes("SHA256SUMS", _list_sums(index, documents, files))
-    for name, data in documents.by_name.items():
+        digests = {name: sha256(data).hexdigest() for name, data in small.items()}
+        digests |= {f"blobs/sha256/{file.sha256}": file.sha256 for file in written}
+        output.put_bytes(SIGNATURE_FILE, sign(digests))
+    for name, data in small.items():
         output.put_bytes(name, data)
     for file in written:
         on_file(file.path)

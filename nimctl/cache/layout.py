@@ -40,6 +40,7 @@ class Layout:
     snapshots/<scheme>/<place>/<revision>[+sel]/   files under their published names
     workspaces/<hash>/                             links into snapshots, for files of several places
     pins/<scheme>/<place>/<revision>[+sel].json    what may not be removed, and who said so
+    papers/<scheme>/<place>/<revision>[+sel]/      the signature, the manifest it came with
     leases/<random>.json                           what a running process uses; locked by it
     trash/<random>.<what>                          on its way out; put back if somebody needs it
     ```
@@ -99,6 +100,11 @@ class Layout:
     def pins(self) -> Path:
         """What may not be removed."""
         return self.root / "pins"
+
+    @property
+    def papers(self) -> Path:
+        """What is kept of entries beside their files."""
+        return self.root / "papers"
 
     @property
     def leases(self) -> Path:

@@ -120,6 +120,7 @@ def remove_entries(layout: Layout, keys: Collection[str]) -> Removal:
                 discard(layout, folder)
         discard(layout, record.entry.path)
         discard(layout, layout.pins / f"{record.key}.json")
+        discard(layout, layout.papers / record.key)
         for ref in _list_refs(layout, record):
             discard(layout, ref)
     discard_blobs(layout, removal.blobs)

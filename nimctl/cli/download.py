@@ -1,5 +1,6 @@
 """`nimctl download`: the files of what would run, or of any place, verified, into the cache."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -55,6 +56,10 @@ TrustRemoteCode = Annotated[
     bool | None,
     typer.Option("--trust-remote-code", help="Bring code of the publisher too."),
 ]
+RequireSignature = Annotated[
+    Path | None,
+    typer.Option(metavar="KEY.pub", help="Refuse what this key did not sign."),
+]
 
 
 def download(
@@ -74,6 +79,7 @@ def download(
     mirror: Mirror = None,
     allow_pickle: AllowPickle = None,
     trust_remote_code: TrustRemoteCode = None,
+    require_signature: RequireSignature = None,
     hardware: options.Hardware = None,
     offline: options.Offline = None,
     cache_dir: options.CacheDir = None,
@@ -98,6 +104,7 @@ def download(
         mirrors=mirror,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
+        require_signature=require_signature,
         offline=offline,
         cache_dir=cache_dir,
         manifest_dirs=manifest_dir,

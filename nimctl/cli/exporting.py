@@ -124,7 +124,7 @@ def _export_bundle(
     json: bool,
 ) -> None:
     left_out = Bundle(since.absolute()).list_blobs() if since else frozenset[str]()
-    sign = load_signer(key_file) if key_file else None
+    sign = load_signer(key_file, output.stem) if key_file else None
     is_stream = str(output) == "-"
     if is_stream and json:
         raise InputError("--json and -o - both want standard output", hint="leave one of them out")

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nimctl.cache import Cache, CacheEntry, FetchRequest, Note
 from nimctl.cache.layout import Layout
@@ -17,9 +18,12 @@ from nimctl.cli.mirroring import find_mirror, open_mirror
 from nimctl.cli.pickle_scan import scan_pickles
 from nimctl.cli.progress import show_progress
 from nimctl.cli.terminal import print_note
-from nimctl.core.source import Source, SourceUri
+from nimctl.core.source import Listing, Source, SourceUri
 from nimctl.settings import Settings
 from nimctl.sources import SourceAccess, open_source
+
+if TYPE_CHECKING:
+    from nimctl.cli.signed_files import SignatureCheck
 
 
 def fetch_request(request: FetchRequest, settings: Settings) -> CacheEntry:
@@ -28,6 +32,7 @@ def fetch_request(request: FetchRequest, settings: Settings) -> CacheEntry:
     Raises:
         FetchError: they cannot be had.
         UnsafeFilesError: they may not come, or what came would do harm.
+        SignatureError: the key that was named did not sign them.
     """
     cache = Cache(settings.cache_dir)
     with show_progress(settings.progress, request, cache.root) as on_progress:
@@ -39,17 +44,34 @@ def fetch_request(request: FetchRequest, settings: Settings) -> CacheEntry:
             check = ListingCheck(
                 request=request, layout=Layout(root=cache.root), on_progress=on_progress
             )
+            signature = _signature_check(settings)
+
+            def look_at(source: Source, listing: Listing) -> None:
+                if signature is not None:
+                    signature.look_at(source, listing)
+                check.look_at(source, listing)
+
             guarded = GuardedSource(
                 source,
                 connections=settings.connections,
                 rate_limit=_limit(request, settings, tell),
-                look_at=check.look_at,
+                look_at=look_at,
             )
             asks_nobody = request.uri.scheme in ("file", "oci")
             offline = settings.offline and not asks_nobody
             entry = cache.fetch(request, guarded, on_progress, offline=offline)
+            if signature is not None:
+                signature.check(source, entry, offline=offline)
         scan_pickles(entry, tell)
     return entry
+
+
+def _signature_check(settings: Settings) -> "SignatureCheck | None":
+    if settings.require_signature is None:
+        return None
+    from nimctl.cli.signed_files import SignatureCheck
+
+    return SignatureCheck(key_file=settings.require_signature, root=settings.cache_dir)
 
 
 def _limit(
@@ -90,6 +112,8 @@ def opened_source(
         hf_endpoint=settings.hf_endpoint,
         hf_token=settings.hf_token.reveal() or read_hub_login(),
         hf_xet=settings.xet,
+        ngc_endpoint=settings.ngc_endpoint,
+        ngc_auth_endpoint=settings.ngc_auth_endpoint,
         ngc_key=settings.ngc_api_key.reveal(),
         ca_file=find_authorities(settings.environment),
     )

@@ -22,7 +22,7 @@ from nimctl.cli.listing_check import ListingCheck
 from nimctl.cli.pickle_scan import scan_pickles
 from nimctl.cli.progress import show_progress
 from nimctl.cli.safety_policy import make_policy
-from nimctl.cli.signatures import check_signature
+from nimctl.cli.signed_files import check_bundle
 from nimctl.cli.terminal import print_json, print_line, print_note, print_warning
 from nimctl.core.units import format_file_bytes
 from nimctl.errors import FetchError, InputError
@@ -175,12 +175,13 @@ def import_bundle(
     """Bring every model of a bundle into the cache; each byte is checked while it is copied.
 
     Raises:
-        DigestMismatchError: it was tampered with, or its signature is missing or wrong.
+        DigestMismatchError: it was tampered with.
+        SignatureError: its signature is missing or wrong.
         FetchError: it cannot be trusted or is not whole; what was taken is kept.
     """
     bundle = Bundle(path)
     if key_file is not None:
-        check_signature(key_file, bundle.read_signature(), bundle.index, str(path))
+        check_bundle(bundle, key_file)
     elif bundle.read_signature() is not None:
         print_warning(f"{path} is signed; --require-signature KEY.pub checks by whom")
     if dry_run:

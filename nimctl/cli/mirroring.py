@@ -12,6 +12,7 @@ from nimctl.core.source import (
     ByteStream,
     Listing,
     RemoteFile,
+    SignedSource,
     Source,
     SourceSyntaxError,
     SourceUri,
@@ -117,6 +118,14 @@ class _Mirrored:
     ) -> AbstractContextManager[ByteStream]:
         """A stretch of the file, from the mirror."""
         return self._mirror.open(listing, file, start_bytes, end_bytes)
+
+    def read_signature(self, listing: Listing) -> bytes | None:
+        """The signature, wherever it is kept: who made it is told by the key alone."""
+        for place in (self._mirror, self._origin):
+            kept = place.read_signature(listing) if isinstance(place, SignedSource) else None
+            if kept is not None:
+                return kept
+        return None
 
     def close(self) -> None:
         """Close both places."""

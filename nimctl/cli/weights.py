@@ -7,6 +7,7 @@ from nimctl.cli.safety_policy import make_policy
 from nimctl.cli.workspace import join_parts, workspace_folder
 from nimctl.core.manifest import Artifact
 from nimctl.core.units import format_file_bytes
+from nimctl.errors import SignatureError
 from nimctl.settings import Settings
 
 
@@ -46,6 +47,11 @@ def fetch_artifact(artifact: Artifact, settings: Settings) -> CacheEntry:
         FetchError: it cannot be had.
     """
     if is_in_place(artifact):
+        if settings.require_signature is not None:
+            raise SignatureError(
+                f"{artifact.source.location} is used where it lies, its signature unchecked",
+                hint="download it with --include '*' first, and serve the folder that is printed",
+            )
         return CacheEntry(
             uri=artifact.source, revision="local", path=Path(artifact.source.location), files=()
         )

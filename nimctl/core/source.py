@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import parse_qsl, quote
 
 from nimctl.errors import FetchError, UnreachableError
@@ -248,6 +248,20 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give back connections and temporary files."""
+        ...
+
+
+@runtime_checkable
+class SignedSource(Protocol):
+    """A source that keeps signatures of what it holds, apart from the files."""
+
+    def read_signature(self, listing: Listing) -> bytes | None:
+        """The signature of all files of a revision, after `nimctl.core.model_signature`; None
+        where it is not signed.
+
+        Raises:
+            FetchError: it cannot be had.
+        """
         ...
 
 

@@ -68,9 +68,12 @@ class Settings:
     progress: ProgressForm
     allow_pickle: bool
     trust_remote_code: bool
+    require_signature: Path | None
     hf_token: Secret
     hf_endpoint: str
     ngc_api_key: Secret
+    ngc_endpoint: str
+    ngc_auth_endpoint: str
     log_level: LogLevel
     log_format: LogFormat
     start_timeout_s: float

@@ -360,6 +360,13 @@ KEYS: tuple[Key, ...] = (
         help="Whether code of a model's publisher is brought with it.",
     ),
     Key(
+        name="require_signature",
+        convert=values.path,
+        environment=("NIMCTL_REQUIRE_SIGNATURE",),
+        lets_code_in=True,
+        help="The public key (PEM) of whoever must have signed what is fetched.",
+    ),
+    Key(
         name="hf_token",
         convert=values.secret,
         default=Secret(),
@@ -382,6 +389,22 @@ KEYS: tuple[Key, ...] = (
         environment=("NGC_API_KEY", "NGC_CLI_API_KEY"),
         secret=True,
         help="The key for NVIDIA NGC.",
+    ),
+    Key(
+        name="ngc_endpoint",
+        convert=values.url,
+        default="https://api.ngc.nvidia.com",
+        environment=("NIMCTL_NGC_ENDPOINT", "NGC_CLI_API_URL"),
+        guides_secret=True,
+        help="The address of NGC's API.",
+    ),
+    Key(
+        name="ngc_auth_endpoint",
+        convert=values.url,
+        default="https://authn.nvidia.com",
+        environment=("NIMCTL_NGC_AUTH_ENDPOINT", "NGC_CLI_AUTH_URL"),
+        guides_secret=True,
+        help="Where NGC gives out tokens for keys of the old kind.",
     ),
     Key(
         name="log_level",

@@ -1,8 +1,8 @@
 """The `ngc://` source: NVIDIA's catalogue, through its REST interface and presigned addresses."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -10,7 +10,7 @@ from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri
 from nimctl.errors import AccessDeniedError, FetchError, InputError, NotFoundError
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.address_book import AddressBook, Place
-from nimctl.sources.http_failures import explain_expiry
+from nimctl.sources.http_failures import Explain, explain_expiry, explain_nothing
 from nimctl.sources.http_transfer import HttpTransfer
 from nimctl.sources.ngc_account import NgcAccount
 from nimctl.sources.ngc_answers import (
@@ -89,6 +89,17 @@ class NgcSource:
         ) as stream:
             yield stream
 
+    def read_signature(self, listing: Listing) -> bytes | None:
+        """The signature NVIDIA made of that version; None where it is not signed."""
+        model = self._model_address(listing.uri)
+        address = f"{model}/versions/{quote(listing.revision, safe='')}/signature"
+        try:
+            document = self._read(listing.uri, address, _explain_signature)
+        except NotFoundError:
+            return None
+        signature = self._transfer.read_object(str(member(document, "url", str)))
+        return json.dumps(signature).encode()
+
     def close(self) -> None:
         """Close every connection."""
         self._transfer.close()
@@ -157,17 +168,23 @@ class NgcSource:
             pages = count_pages(document)
             page += 1
 
-    def _read(self, uri: SourceUri, address: str) -> dict[str, Any]:
+    def _read(
+        self, uri: SourceUri, address: str, explain_first: Explain = explain_nothing
+    ) -> dict[str, Any]:
         try:
-            return self._ask(uri, address)
+            return self._ask(uri, address, explain_first)
         except _KeyRefusedError:
             if not self._account.forget_tokens():
                 raise
-            return self._ask(uri, address)
+            return self._ask(uri, address, explain_first)
 
-    def _ask(self, uri: SourceUri, address: str) -> dict[str, Any]:
+    def _ask(self, uri: SourceUri, address: str, explain_first: Explain) -> dict[str, Any]:
         org, team, _ = _split(uri)
-        explain = partial(_explain, uri, self._account.is_guest)
+
+        def explain(status: int, headers: Mapping[str, str]) -> FetchError | None:
+            first = explain_first(status, headers)
+            return first or _explain(uri, self._account.is_guest, status, headers)
+
         secrets = self._account.secrets(org, team, explain)
         return self._transfer.read_object(address, secrets=secrets, explain=explain)
 
@@ -204,6 +221,11 @@ def _explain(
             hint=f"accept the licence at {_catalogue_page(uri)}, then run again",
         )
     return None
+
+
+def _explain_signature(status: int, headers: Mapping[str, str]) -> FetchError | None:
+    """Guests, too, are told here that there is none."""
+    return NotFoundError("NGC has no signature of it") if status == 404 else None
 
 
 def _catalogue_page(uri: SourceUri) -> str:

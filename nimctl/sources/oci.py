@@ -28,7 +28,6 @@ ENTRY_TYPE = "application/vnd.nimctl.entry.v1+json"
 TITLE = "org.opencontainers.image.title"
 REF_NAME = "org.opencontainers.image.ref.name"
 MOST_DOCUMENT_BYTES = 64 * 1024**2
-MOST_SIGNATURE_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,10 +71,10 @@ class Bundle:
             raise FetchError(f"{path} holds two models of one name; it is refused")
 
     def read_signature(self) -> bytes | None:
-        """The signature over `index`; None where the bundle is not signed."""
+        """The signature of its files, the index among them; None where the bundle is not signed."""
         try:
             with self._files.open(SIGNATURE) as stretch:
-                return _read_all(stretch, MOST_SIGNATURE_BYTES)
+                return _read_all(stretch, MOST_DOCUMENT_BYTES)
         except FileNotFoundError:
             return None
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from nimctl.core.model_signature import SIGNATURE_FILE
 from nimctl.errors import DigestMismatchError, FetchError
 
-INDEX, SIGNATURE = "index.json", "index.json.sig"
+INDEX, SIGNATURE = "index.json", SIGNATURE_FILE
 MOST_MEMBERS = 200_000
-_NAME = re.compile(r"oci-layout|index\.json|index\.json\.sig|SHA256SUMS|blobs/sha256/[0-9a-f]{64}")
+_NAME = re.compile(r"oci-layout|index\.json|model\.sig|SHA256SUMS|blobs/sha256/[0-9a-f]{64}")
 _FOLDERS = frozenset({"", ".", "blobs", "blobs/sha256"})
 _BLOCK_BYTES = tarfile.BLOCKSIZE
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

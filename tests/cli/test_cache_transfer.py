@@ -234,10 +234,10 @@ def make_keys(tmp_path: Path, *algorithm: str) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     "algorithm",
     [
-        ("-algorithm", "ed25519"),
         ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"),
     ],
-    ids=["ed25519", "ecdsa"],
+    ids=["P-256", "P-521"],
 )
 def test_only_what_the_key_signed_is_imported(
     run, hugging_face, tmp_path: Path, algorithm: tuple[str, ...]
@@ -248,17 +248,14 @@ def test_only_what_the_key_signed_is_imported(
     bundle = tmp_path / "bundle"
     signed = run("cache", "export", "toy", "-o", str(bundle), "--sign", str(private), "--json")
     assert json.loads(signed.stdout)["signed"] is True, signed.stderr
-    check = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(public), "-rawin"]
-    check += ["-in", str(bundle / "index.json"), "-sigfile", str(bundle / "index.json.sig")]
-    subprocess.run(check, check=True, capture_output=True)
     other = {"NIMCTL_CACHE_DIR": str(tmp_path / "other")}
     wanted = ("--require-signature", str(public))
     assert "is signed" in run("cache", "import", str(bundle), "--dry-run", **other).stderr
     assert len(import_json(run, str(bundle), *wanted, **other)) == 1
     index = bundle / "index.json"
     index.write_bytes(index.read_bytes() + b" ")
-    assert "was not signed" in run("cache", "import", str(bundle), *wanted, **other).stderr
-    (bundle / "index.json.sig").unlink()
+    assert "was changed since" in run("cache", "import", str(bundle), *wanted, **other).stderr
+    (bundle / "model.sig").unlink()
     unsigned = run("cache", "import", str(bundle), *wanted, **other)
     assert unsigned.returncode == 12 and "is not signed" in unsigned.stderr
 
