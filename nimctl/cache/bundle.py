@@ -14,7 +14,7 @@ what an earlier bundle holds included.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from nimctl.cache.entry import CacheEntry
 from nimctl.cache.layout import Layout
 from nimctl.cache.moving import read_moving, selection_of
+from nimctl.cache.papers import read_signature
 from nimctl.cache.stamps import hash_file, is_stamped, stamp_blob
 from nimctl.core.model_signature import SIGNATURE_FILE
 from nimctl.errors import DigestMismatchError
@@ -82,7 +83,7 @@ def write_bundle(
     entries: Iterable[CacheEntry],
     output: BundleOutput,
     *,
-    manifests: Mapping[str, str],
+    manifests: Sequence[list[dict[str, Any]]] | None = None,
     left_out: frozenset[str] = frozenset(),
     sign: Callable[[Mapping[str, str]], bytes] | None = None,
     on_file: Callable[[str], None] = lambda path: None,
@@ -90,7 +91,7 @@ def write_bundle(
     """Write entries of the cache at `root` into a bundle.
 
     Args:
-        manifests: The model's manifest in YAML, by the name of the entry in the bundle.
+        manifests: For each entry what describes its models, as documents.
         left_out: sha256 of blobs that are not written, as the other side has them.
         sign: Makes a signature of files, given by name and hex sha256.
         on_file: Told of each file before it is written.
@@ -101,9 +102,19 @@ def write_bundle(
     """
     layout, entries = Layout(root=root), tuple(entries)
     documents, names = _Documents(), name_entries(entries)
+    carried = manifests or [[] for _ in entries]
     described = [
-        _describe(documents, name, entry, read_moving(root, entry), manifests.get(name, ""))
-        for name, entry in zip(names, entries, strict=True)
+        _describe(
+            documents,
+            name,
+            entry,
+            read_moving(root, entry),
+            {
+                "manifests": documents_of_entry,
+                "signature": read_signature(root, entry),
+            },
+        )
+        for name, entry, documents_of_entry in zip(names, entries, carried, strict=True)
     ]
     index = _render({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": described})
     files = {file.sha256: file for entry in entries for file in entry.files}
@@ -154,7 +165,7 @@ def _describe(
     name: str,
     entry: CacheEntry,
     moving: tuple[str | None, ...],
-    manifest: str,
+    papers: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Keep the documents of one entry, and name them for the index."""
     config = documents.add(
@@ -164,7 +175,7 @@ def _describe(
             "revision": entry.revision,
             "is_whole": not selection_of(entry),
             "moving": moving,
-            "manifest": manifest,
+            **papers,
         }
     )
     document = {

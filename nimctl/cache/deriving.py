@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from nimctl.cache.entry import CachedFile, CacheEntry
 from nimctl.cache.known import find_blob
-from nimctl.cache.layout import Layout, read_text
-from nimctl.cache.moving import selection_of
+from nimctl.cache.layout import Layout
+from nimctl.cache.moving import find_meant, selection_of
 from nimctl.cache.records import read_entries
 from nimctl.cache.request import ONLY_DATA, FetchRequest, choose_files
 from nimctl.core.source import Digest, Listing, RemoteFile
@@ -34,7 +34,7 @@ class Derived:
 
 def derive_entry(layout: Layout, request: FetchRequest) -> Derived | None:
     """What other entries hold of `request`; None unless they surely hold all of it."""
-    revision = (read_text(layout.ref(request.uri, "")) or "").strip() or request.uri.revision
+    revision = find_meant(layout, request.uri) or request.uri.revision
     if not revision:
         return None
     path = layout.snapshot(request.uri, revision, request.selection)

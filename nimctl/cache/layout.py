@@ -40,7 +40,7 @@ class Layout:
     snapshots/<scheme>/<place>/<revision>[+sel]/   files under their published names
     workspaces/<hash>/                             links into snapshots, for files of several places
     pins/<scheme>/<place>/<revision>[+sel].json    what may not be removed, and who said so
-    papers/<scheme>/<place>/<revision>[+sel]/      the signature, the manifest it came with
+    papers/<hash>/                                 of an entry: signature, manifests it came with
     leases/<random>.json                           what a running process uses; locked by it
     trash/<random>.<what>                          on its way out; put back if somebody needs it
     ```

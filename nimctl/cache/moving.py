@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from nimctl.cache.entry import CacheEntry
 from nimctl.cache.layout import Layout, disk_failures_in_words, read_text, walk_files
+from nimctl.core.source import SourceUri
 
 _DEFAULT = "default"
 _LONGEST_WRITTEN_OUT = 120
@@ -26,6 +27,28 @@ def read_moving(root: Path, entry: CacheEntry) -> tuple[str | None, ...]:
         if (read_text(ref) or "").strip() == entry.revision and unquote(name) != entry.revision:
             found.append(None if name == _DEFAULT else unquote(name))
     return tuple(found)
+
+
+def find_meant(layout: Layout, uri: SourceUri) -> str | None:
+    """The fixed revision that the one of `uri` meant when it was last looked up, for whichever
+    choice of files; None if it never was.
+    """
+    plain = layout.ref(uri, "")
+    refs = [
+        ref
+        for ref in walk_files(plain.parent)
+        if ref.parent == plain.parent and ref.name.partition("+")[0] == plain.name
+    ]
+    refs.sort(key=_changed_at_ns, reverse=True)
+    said = ((read_text(ref) or "").strip() for ref in refs)
+    return next((revision for revision in said if revision), None)
+
+
+def _changed_at_ns(ref: Path) -> int:
+    try:
+        return ref.lstat().st_mtime_ns
+    except FileNotFoundError:  # another process was quicker
+        return 0
 
 
 def write_moving(root: Path, entry: CacheEntry, revisions: Iterable[str | None]) -> None:

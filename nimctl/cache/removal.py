@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nimctl.cache.layout import Layout, read_text, walk_files
 from nimctl.cache.leases import Lease, read_leases
+from nimctl.cache.papers import papers_folder
 from nimctl.cache.records import Record, read_records, record_path
 from nimctl.cache.stamps import look_at
 from nimctl.errors import FetchError
@@ -120,7 +121,7 @@ def remove_entries(layout: Layout, keys: Collection[str]) -> Removal:
                 discard(layout, folder)
         discard(layout, record.entry.path)
         discard(layout, layout.pins / f"{record.key}.json")
-        discard(layout, layout.papers / record.key)
+        discard(layout, papers_folder(layout, record.key))
         for ref in _list_refs(layout, record):
             discard(layout, ref)
     discard_blobs(layout, removal.blobs)

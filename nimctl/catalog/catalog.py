@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nimctl.catalog.folders import list_manifest_files, shipped_manifest_dir
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 _NEAREST = 5
 
 
-def load_catalog(directories: Iterable[Path] = (), *, shipped: Path | None = None) -> "Catalog":
+def load_catalog(
+    directories: Iterable[Path] = (),
+    *,
+    shipped: Path | None = None,
+    carried: Mapping[str, tuple[Path, ...]] = MappingProxyType({}),
+) -> "Catalog":
     """The shipped manifests, and those in folders of the user's own.
 
     A model may stand in several folders only where the later files say `overrides: true`.
@@ -25,12 +31,20 @@ def load_catalog(directories: Iterable[Path] = (), *, shipped: Path | None = Non
     Args:
         directories: Folders that add to the ones before them, or override them.
         shipped: The folder below all others; None is the one that comes with nimctl.
+        carried: The files of models that came from another machine, the strongest last: they take
+            the place of what is shipped, and `directories` theirs.
 
     Raises:
         InputError: a folder does not exist.
         ManifestError: a YAML file lies where no manifest belongs.
     """
-    return Catalog(list_manifest_files([shipped or shipped_manifest_dir(), *directories]))
+    lowest = shipped or shipped_manifest_dir()
+    files = list_manifest_files([lowest, *directories])
+    if carried:
+        below = list_manifest_files([lowest])
+        unsaid = {model for model in carried if files.get(model) == below.get(model)}
+        files |= {model: carried[model] for model in unsaid}
+    return Catalog(files)
 
 
 class Catalog:
@@ -48,6 +62,10 @@ class Catalog:
     def models(self) -> tuple[str, ...]:
         """All full names, sorted."""
         return tuple(sorted(self._files))
+
+    def layers_of(self, model: str) -> tuple[Path, ...]:
+        """The files that describe a model by its full name, the strongest last."""
+        return self._files[model]
 
     def manifests(self) -> tuple[Manifest, ...]:
         """Every model that can be judged, sorted by name.

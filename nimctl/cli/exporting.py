@@ -17,6 +17,8 @@ from nimctl.cache.bundle_outputs import (
 from nimctl.cache.upkeep import HeldEntry, Upkeep
 from nimctl.cache.views import VIEWS, check_apart
 from nimctl.cli.cache_choice import choose_entries
+from nimctl.cli.carried_manifests import collect_manifests
+from nimctl.cli.facts import open_catalog
 from nimctl.cli.signatures import load_signer
 from nimctl.cli.terminal import print_json, print_line, print_note
 from nimctl.core.units import format_file_bytes
@@ -54,7 +56,7 @@ def export_models(
         for entry in entries:
             leases.enter_context(cache.lease(entry.path, entry.files, "an export"))
         if form == "oci":
-            _export_bundle(entries, cache, output, since=since, key_file=key_file, json=json)
+            _export_bundle(entries, settings, output, since=since, key_file=key_file, json=json)
             return
         if since is not None or key_file is not None:
             raise InputError("--since and --sign are for bundles", hint="leave out --format")
@@ -116,7 +118,7 @@ def _whole(held: tuple[HeldEntry, ...]) -> tuple[CacheEntry, ...]:
 
 def _export_bundle(
     entries: tuple[CacheEntry, ...],
-    cache: Cache,
+    settings: Settings,
     output: Path,
     *,
     since: Path | None,
@@ -128,9 +130,16 @@ def _export_bundle(
     is_stream = str(output) == "-"
     if is_stream and json:
         raise InputError("--json and -o - both want standard output", hint="leave one of them out")
+    catalog = open_catalog(settings)
+    manifests = [collect_manifests(entry, catalog) for entry in entries]
     with output_failures_in_words(str(output)), _opened_output(output) as place:
         report = write_bundle(
-            cache.root, entries, place, left_out=left_out, sign=sign, manifests={}
+            settings.cache_dir,
+            entries,
+            place,
+            left_out=left_out,
+            sign=sign,
+            manifests=manifests,
         )
     if json:
         print_json(

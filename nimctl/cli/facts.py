@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nimctl.cache.papers import list_manifests
 from nimctl.catalog import Catalog, UnjudgedModelError, load_catalog
 from nimctl.cli.asked import is_address
 from nimctl.cli.known_speeds import read_benches, use_benches
@@ -150,12 +151,12 @@ def _read_engine(line: object, snapshot: str) -> InstalledEngine:
 
 
 def open_catalog(settings: Settings) -> Catalog:
-    """The shipped manifests and the user's own.
+    """The shipped manifests, those that came with models of other machines, and the user's own.
 
     Raises:
         ManifestError: a file has faults.
     """
-    return load_catalog(settings.manifest_dirs)
+    return load_catalog(settings.manifest_dirs, carried=list_manifests(settings.cache_dir))
 
 
 def find_model(catalog: Catalog, settings: Settings, argument: str | None) -> Manifest:

@@ -10,6 +10,9 @@ from nimctl.cache.adopting import AdoptedModel, adopt_model
 from nimctl.cache.foreign import ForeignFile, ForeignModel
 from nimctl.cache.layout import Layout
 from nimctl.cache.moving import write_moving
+from nimctl.cache.papers import write_signature
+from nimctl.cli.carried_manifests import keep_manifests, list_models
+from nimctl.cli.facts import open_catalog
 from nimctl.cli.foreign_places import (
     ForeignPlace,
     is_bundle,
@@ -22,7 +25,7 @@ from nimctl.cli.listing_check import ListingCheck
 from nimctl.cli.pickle_scan import scan_pickles
 from nimctl.cli.progress import show_progress
 from nimctl.cli.safety_policy import make_policy
-from nimctl.cli.signed_files import check_bundle
+from nimctl.cli.signed_files import check_bundle_or_models
 from nimctl.cli.terminal import print_json, print_line, print_note, print_warning
 from nimctl.core.units import format_file_bytes
 from nimctl.errors import FetchError, InputError
@@ -117,18 +120,20 @@ def _print_adopted(adopted: AdoptedModel) -> None:
 
 
 def _serve_command(adopted: AdoptedModel) -> str | None:
-    """How the model is served; None where nothing of it can be."""
-    entry = adopted.entry
-    if entry is None:
-        return None
-    if entry.uri.scheme != "file":
-        return f"nimctl serve {entry.uri}"
+    address = None if adopted.entry is None else _serve_address(adopted.entry)
+    return f"nimctl serve {address}" if address else None
+
+
+def _serve_address(entry: CacheEntry) -> str | None:
+    """The address that an entry is served by; None where nothing of it can be."""
+    if entry.uri.scheme in ("hf", "ngc"):
+        return str(entry.uri)
     heads = [file.path for file in entry.files if file.path.endswith(".gguf")]
     main = [path for path in heads if not path.rpartition("/")[2].startswith("mmproj")]
     if main:
-        return f"nimctl serve {entry.path / main[0]}"
+        return str(entry.path / main[0])
     is_model = any(file.path.endswith(".safetensors") for file in entry.files)
-    return f"nimctl serve {entry.path}" if is_model else None
+    return str(entry.path) if is_model else None
 
 
 def _count(count: int, noun: str) -> str:
@@ -181,7 +186,7 @@ def import_bundle(
     """
     bundle = Bundle(path)
     if key_file is not None:
-        check_bundle(bundle, key_file)
+        check_bundle_or_models(bundle, key_file)
     elif bundle.read_signature() is not None:
         print_warning(f"{path} is signed; --require-signature KEY.pub checks by whom")
     if dry_run:
@@ -193,7 +198,15 @@ def import_bundle(
         return
     for entry in entries:
         print_line(f"{format_file_bytes(entry.size_bytes):>10}  {entry.uri}")
-        print_line(f"{'':>10}  nimctl serve --offline {entry.uri}")
+        for place in _list_served(entry, settings):
+            print_line(f"{'':>10}  nimctl serve --offline {place}")
+
+
+def _list_served(entry: CacheEntry, settings: Settings) -> list[str]:
+    """What `nimctl serve` takes to serve what came out of a bundle: names, or an address."""
+    names = list_models(entry, open_catalog(settings))
+    address = _serve_address(entry)
+    return names or ([address] if address else [])
 
 
 def _bring(bundle: Bundle, model: BundledModel, settings: Settings) -> CacheEntry:
@@ -217,6 +230,9 @@ def _bring(bundle: Bundle, model: BundledModel, settings: Settings) -> CacheEntr
         entry = cache.fetch(request, source, on_progress)
         scan_pickles(entry, lambda text: on_progress(Note(text=text)))
     write_moving(cache.root, entry, model.moving)
+    if model.signature is not None:
+        write_signature(cache.root, entry, model.signature)
+    keep_manifests(settings, entry, model.manifests)
     return entry
 
 

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from nimctl.cache import CacheEntry
-from nimctl.cache.papers import SIGNATURE_PAPER, read_paper, write_paper
+from nimctl.cache.papers import read_signature, write_signature
 from nimctl.cli.signatures import read_signed_files
 from nimctl.core.model_signature import SIGNATURE_FILE, SignedFiles
 from nimctl.core.source import Listing, RemoteFile, SignedSource, Source
@@ -59,7 +59,7 @@ class SignatureCheck:
         if entry.uri.scheme == "oci":
             check_bundle(Bundle(Path(entry.uri.location)), self.key_file)
             return
-        kept = read_paper(self.root, entry, SIGNATURE_PAPER)
+        kept = read_signature(self.root, entry)
         signature = self._signature or (kept.encode() if kept else None)
         if signature is None and not offline:
             signature = _read_signature(source, _as_listing(entry))
@@ -67,7 +67,7 @@ class SignatureCheck:
         files = {file.path: file.sha256 for file in entry.files}
         _refuse_strangers(signed, files, str(entry.uri))
         if signature is not None:
-            write_paper(self.root, entry, SIGNATURE_PAPER, signature.decode())
+            write_signature(self.root, entry, signature.decode())
 
 
 def check_bundle(bundle: Bundle, key_file: Path) -> None:
@@ -80,6 +80,23 @@ def check_bundle(bundle: Bundle, key_file: Path) -> None:
     signed = read_signed_files(key_file, bundle.read_signature(), str(bundle.path))
     if signed.sha256.get(INDEX) != sha256(bundle.index).hexdigest():
         raise SignatureError(f"{bundle.path} was changed since it was signed")
+
+
+def check_bundle_or_models(bundle: Bundle, key_file: Path) -> None:
+    """The same; or each model of it carries its publisher's signature, made with that key.
+
+    Raises:
+        SignatureError: neither is so.
+    """
+    try:
+        check_bundle(bundle, key_file)
+    except SignatureError:
+        if not bundle.models or any(model.signature is None for model in bundle.models):
+            raise
+        for model in bundle.models:
+            signature = (model.signature or "").encode()
+            signed = read_signed_files(key_file, signature, str(model.uri))
+            _refuse_strangers(signed, _list_known(model.files), str(model.uri))
 
 
 def _read_signature(source: Source, listing: Listing) -> bytes | None:

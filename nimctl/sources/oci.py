@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,23 @@ from nimctl.sources.pieces import PIECE_BYTES
 ENTRY_TYPE = "application/vnd.nimctl.entry.v1+json"
 TITLE = "org.opencontainers.image.title"
 REF_NAME = "org.opencontainers.image.ref.name"
+_MODEL = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 MOST_DOCUMENT_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundledManifest:
+    """What describes a model of the catalogue on the machine that exported it.
+
+    Attributes:
+        model: `publisher/name`.
+        is_own: Not all of it came with nimctl.
+        layers: The texts of its files, the strongest last.
+    """
+
+    model: str
+    is_own: bool
+    layers: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +56,8 @@ class BundledModel:
         uri: Where it was published, as it was asked for when it was fetched.
         is_whole: It is all that its source publishes; else a choice.
         moving: Revisions that meant this one when it was exported; None is the default.
-        manifest: The model's manifest in YAML; empty where none was known.
+        manifests: The models of the catalogue that are made of it.
+        signature: Its publisher's; None where none was checked before it was exported.
     """
 
     name: str
@@ -48,7 +66,8 @@ class BundledModel:
     is_whole: bool
     moving: tuple[str | None, ...]
     files: tuple[RemoteFile, ...]
-    manifest: str
+    manifests: tuple[BundledManifest, ...]
+    signature: str | None
 
 
 class Bundle:
@@ -140,7 +159,8 @@ class Bundle:
             is_whole=entry["is_whole"] is True,
             moving=tuple(None if one is None else str(one) for one in entry["moving"]),
             files=tuple(_parse_layer(layer) for layer in manifest["layers"]),
-            manifest=str(entry.get("manifest", "")),
+            manifests=tuple(_parse_manifest(one) for one in entry.get("manifests", ())),
+            signature=None if entry.get("signature") is None else str(entry["signature"]),
         )
 
 
@@ -229,6 +249,17 @@ def _parse_layer(layer: Any) -> RemoteFile:
         raise ValueError(layer)
     path = check_relative_path(layer["annotations"][TITLE])
     return RemoteFile(path=path, size_bytes=size_bytes, digest=digest)
+
+
+def _parse_manifest(document: Any) -> BundledManifest:
+    model = str(document["model"])
+    if not _MODEL.fullmatch(model):
+        raise ValueError(model)
+    return BundledManifest(
+        model=model,
+        is_own=document["is_own"] is True,
+        layers=tuple(map(str, document["layers"])),
+    )
 
 
 def _read_all(stretch: Stretch, most_bytes: int) -> bytes:

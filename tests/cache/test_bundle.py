@@ -59,11 +59,11 @@ def fill(cache: Cache, files: dict[str, bytes], folder: Path, commit: str = COMM
 def export(cache: Cache, entries: tuple[CacheEntry, ...], path: Path, **more: object) -> Path:
     """A bundle of them: a tar where `path` ends like one."""
     if path.suffix != ".tar":
-        write_bundle(cache.root, entries, FolderOutput(path), manifests={}, **more)
+        write_bundle(cache.root, entries, FolderOutput(path), **more)
         return path
     with path.open("wb") as stream:
         output = TarOutput(stream.fileno())
-        write_bundle(cache.root, entries, output, manifests={}, **more)
+        write_bundle(cache.root, entries, output, **more)
         output.close()
     return path
 
@@ -317,7 +317,7 @@ def test_a_bundle_flows_through_a_pipe(exporter: tuple[Cache, CacheEntry], tmp_p
     if pid == 0:
         os.close(reading)
         output = TarOutput(writing)
-        write_bundle(cache.root, (entry,), output, manifests={})
+        write_bundle(cache.root, (entry,), output)
         output.close()
         os._exit(0)
     os.close(writing)

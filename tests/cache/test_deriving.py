@@ -82,7 +82,7 @@ ALL = SafetyPolicy(allow_pickle=True)
         (FetchRequest(uri=TOY, exclude=("b*",)), 2, 0),
         (FetchRequest(uri=TOY, include=("*.safetensors",), policy=ALL), 0, 0),
         (FetchRequest(uri=replace(TOY, revision="d" * 40), include=LITERAL), 0, 0),
-        (FetchRequest(uri=replace(TOY, revision=None), include=LITERAL), 2, 0),
+        (FetchRequest(uri=replace(TOY, revision=None), include=LITERAL), 2, 2),
         (FetchRequest(uri=replace(TOY, location="acme/other"), include=LITERAL), 0, 0),
     ],
 )

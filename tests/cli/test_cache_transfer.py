@@ -7,17 +7,11 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from bare_weights import SMALL, llama_tensors, safetensors_file
 from fake_hub import FakeHub
-from typer.testing import CliRunner
-
-from nimctl.cli.app import app
-from nimctl.errors import NimctlError
 
 COMMAND = [sys.executable, "-m", "nimctl"]
 CONFIG = SMALL | {
@@ -34,32 +28,9 @@ BIG = b"x" * 5000
 COMMIT = "c" * 40
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a call of the program came to."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
-def run(clean_environment, tmp_path: Path, monkeypatch) -> Callable[..., Result]:
-    """The program in this process: a child for each of so many calls would take a minute."""
-    monkeypatch.chdir(tmp_path)
-    ours = ("HF_", "NIM", "NGC", "XDG_")
-    unset = dict.fromkeys(name for name in os.environ if name.startswith(ours))
-
-    def run_here(*arguments: str, **environment: str) -> Result:
-        done = CliRunner().invoke(app, arguments, env=unset | clean_environment | environment)
-        error = done.exception
-        if error is None or isinstance(error, SystemExit):
-            return Result(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr)
-        if not isinstance(error, NimctlError):
-            raise error
-        told = f"{done.stderr}{error.message}\n{error.hint}"
-        return Result(returncode=error.exit_code, stdout=done.stdout, stderr=told)
-
+def run(run_here):
+    """A child for each of so many calls would take a minute."""
     return run_here
 
 

@@ -19,6 +19,12 @@ FILES = {
 
 
 @pytest.fixture
+def run(run_here):
+    """A child for each of so many calls would take a minute."""
+    return run_here
+
+
+@pytest.fixture
 def hub():
     with FakeHub() as hub:
         hub.add_model("acme/toy", FILES)

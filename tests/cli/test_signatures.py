@@ -36,6 +36,12 @@ def make_keys(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 @pytest.fixture
+def run(run_here):
+    """A child for each of so many calls would take a minute."""
+    return run_here
+
+
+@pytest.fixture
 def keys(tmp_path: Path) -> tuple[Path, Path]:
     return make_keys(tmp_path, "theirs")
 
