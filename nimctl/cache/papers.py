@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nimctl.cache.entry import CacheEntry
 from nimctl.cache.layout import Layout, disk_failures_in_words, read_text, walk_files
-from nimctl.cache.records import key_of
+from nimctl.cache.records import key_of, read_entries
 
 SIGNATURE_PAPER = "model.sig"
 _MANIFESTS = "manifests"
@@ -27,6 +27,20 @@ def papers_folder(layout: Layout, key: str) -> Path:
 def read_signature(root: Path, entry: CacheEntry) -> str | None:
     """The signature that is kept of an entry; None without one."""
     return read_text(_folder(Layout(root=root), entry) / SIGNATURE_PAPER)
+
+
+def find_signature(root: Path, entry: CacheEntry) -> str | None:
+    """The same; else that of another choice of files of its place at its revision."""
+    kept = read_signature(root, entry)
+    if kept is not None:
+        return kept
+    place = (entry.uri.scheme, entry.uri.location, entry.revision)
+    others = (
+        read_signature(root, other)
+        for other in read_entries(Layout(root=root))
+        if (other.uri.scheme, other.uri.location, other.revision) == place
+    )
+    return next((text for text in others if text is not None), None)
 
 
 def write_signature(root: Path, entry: CacheEntry, text: str) -> None:

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from nimctl.cache import CacheEntry
-from nimctl.cache.papers import read_signature, write_signature
+from nimctl.cache.papers import find_signature, write_signature
 from nimctl.cli.signatures import read_signed_files
 from nimctl.core.model_signature import SIGNATURE_FILE, SignedFiles
 from nimctl.core.source import Listing, RemoteFile, SignedSource, Source
@@ -59,7 +59,7 @@ class SignatureCheck:
         if entry.uri.scheme == "oci":
             check_bundle(Bundle(Path(entry.uri.location)), self.key_file)
             return
-        kept = read_signature(self.root, entry)
+        kept = find_signature(self.root, entry)
         signature = self._signature or (kept.encode() if kept else None)
         if signature is None and not offline:
             signature = _read_signature(source, _as_listing(entry))

@@ -89,10 +89,11 @@ def losses_in_words(host: str, stall_timeout_s: float) -> Iterator[None]:
         raise FetchError(f"{host!r} is no web address") from error
     except wire.ProxyError as error:
         raise _proxy_failure(host, error) from error
+    except (wire.NewConnectionError, wire.SSLError) as error:
+        # The first is, for old times' sake, a kind of TimeoutError too.
+        raise connection_failure(host, error) from error
     except wire.TimeoutError as error:
         raise TemporaryFetchError(f"{host} was silent for {stall_timeout_s:g} s") from error
-    except (wire.NewConnectionError, wire.SSLError) as error:
-        raise connection_failure(host, error) from error
     except wire.HTTPError as error:
         raise _tunnel_failure(host, error) or TemporaryFetchError(
             f"the connection to {host} was lost"
@@ -115,6 +116,23 @@ def connection_failure(host: str, error: BaseException) -> FetchError:
         if isinstance(cause, OSError):
             return TemporaryFetchError(f"no connection to {host}: {cause.strerror or cause}")
     return TemporaryFetchError(f"no connection to {host} ({type(error).__name__})")
+
+
+def httpx_failure(host: str, error: BaseException, *, has_proxy: bool) -> FetchError:
+    """The error for a request of httpx, or of its successor, that got no answer.
+
+    Args:
+        has_proxy: A proxy leads to that host.
+    """
+    refused = re.match(r"(\d{3})\b", str(error))
+    if type(error).__name__ == "ProxyError" and refused:
+        return proxy_refusal(host, int(refused[1]))
+    is_connecting = type(error).__name__ == "ConnectError"
+    reached = connection_failure(host, error)
+    is_told = not isinstance(reached, TemporaryFetchError)
+    if not has_proxy or not is_connecting or is_told:
+        return reached
+    return TemporaryFetchError(f"through the proxy of this machine: {reached.message}")
 
 
 def _proxy_failure(host: str, error: BaseException) -> FetchError:

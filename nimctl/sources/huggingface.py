@@ -23,8 +23,8 @@ from nimctl.errors import (
     UnreachableError,
 )
 from nimctl.sources.access import SourceAccess
-from nimctl.sources.http_failures import connection_failure, refusal
-from nimctl.sources.http_pools import trusting_context
+from nimctl.sources.http_failures import httpx_failure, refusal
+from nimctl.sources.http_pools import proxy_for, trusting_context
 from nimctl.sources.http_transfer import HttpTransfer
 from nimctl.sources.xet import XetStorage, is_xet_hash
 
@@ -169,6 +169,7 @@ class HuggingFaceSource:
     @contextmanager
     def _failures_in_words(self, uri: SourceUri) -> Iterator[None]:
         from huggingface_hub import errors as hub
+        from urllib3.util import parse_url
 
         try:
             yield
@@ -185,7 +186,8 @@ class HuggingFaceSource:
                 hint="unset HF_HUB_OFFLINE to download",
             ) from error
         except hub.HTTPError as error:  # type: ignore[attr-defined] # of the httpx it was built on
-            raise connection_failure(self._host, error) from error
+            has_proxy = proxy_for(parse_url(self.endpoint)) is not None
+            raise httpx_failure(self._host, error, has_proxy=has_proxy) from error
         except ValueError as error:
             raise FetchError(f"{self._host} does not answer like a Hugging Face hub") from error
 

@@ -188,6 +188,21 @@ def test_a_model_out_of_a_signed_bundle(download, run, keys, tmp_path) -> None:
     assert (changed.returncode, "was changed since" in changed.stderr) == (12, True)
 
 
+def test_a_publishers_signature_travels_in_a_bundle(download, run, keys, tmp_path) -> None:
+    assert download().returncode == 0
+    bundle, elsewhere = str(tmp_path / "bundle.tar"), {"NIMCTL_CACHE_DIR": str(tmp_path / "there")}
+    assert run("cache", "export", NAME, "-o", bundle).returncode == 0
+    other = make_keys(tmp_path, "other")[1]
+    results = [
+        run("cache", "import", bundle, "--require-signature", str(key), **elsewhere).returncode
+        for key in (other, keys[1])
+    ]
+    assert results == [12, 0]
+    asked = ("download", MODEL, "--include", "config.json", "--offline")
+    found = run(*asked, "--require-signature", str(keys[1]), **elsewhere)
+    assert found.returncode == 0, found.stderr
+
+
 def test_a_folder_that_is_used_where_it_lies_is_refused(run, keys, tmp_path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(Path(__file__).parent, folder, ignore=lambda *_: ["__pycache__"])
