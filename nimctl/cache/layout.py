@@ -39,6 +39,7 @@ class Layout:
     listings/<scheme>/<place>.json                 what a repository held when it was last listed
     snapshots/<scheme>/<place>/<revision>[+sel]/   files under their published names
     workspaces/<hash>/                             links into snapshots, for files of several places
+    views/<tool>/                                  the cache as other tools want it
     pins/<scheme>/<place>/<revision>[+sel].json    what may not be removed, and who said so
     papers/<hash>/                                 of an entry: signature, manifests it came with
     leases/<random>.json                           what a running process uses; locked by it
@@ -100,6 +101,11 @@ class Layout:
     def pins(self) -> Path:
         """What may not be removed."""
         return self.root / "pins"
+
+    @property
+    def views(self) -> Path:
+        """The same files as other tools want them."""
+        return self.root / "views"
 
     @property
     def papers(self) -> Path:

@@ -19,6 +19,7 @@ from nimctl.cache.leases import Lease, read_leases
 from nimctl.cache.papers import papers_folder
 from nimctl.cache.records import Record, read_records, record_path
 from nimctl.cache.stamps import look_at
+from nimctl.cache.view_removal import is_shared, list_view_names, sweep_views
 from nimctl.errors import FetchError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -34,12 +35,14 @@ class Removal:
         blobs: Contents that no other entry needs, by sha256.
         blob_bytes: Their size: the cache is smaller by it.
         freed_bytes: What the disk gets back: less where other folders hold the same files.
+        view_names: What views inside the cache hold of them.
     """
 
     records: tuple[Record, ...]
     blobs: tuple[str, ...]
     blob_bytes: int
     freed_bytes: int
+    view_names: tuple[Path, ...]
 
 
 def plan_removal(layout: Layout, keys: Collection[str]) -> Removal:
@@ -57,11 +60,18 @@ def _plan(layout: Layout, going: Collection[Record]) -> Removal:
     blobs = tuple(sorted(sizes.keys() - needed))
     names = [layout.blob(sha256) for sha256 in blobs]
     names += [path for one in going for path in walk_files(one.entry.path)]
+    keys = {record.key for record in going}
+    view_names = list_view_names(
+        layout,
+        [record.entry for record in going],
+        [record.entry for record in read_records(layout) if record.key not in keys],
+    )
     return Removal(
         records=tuple(going),
         blobs=blobs,
         blob_bytes=sum(sizes[sha256] for sha256 in blobs),
-        freed_bytes=count_freed(names),
+        freed_bytes=count_freed((*names, *(path for path in view_names if is_shared(path)))),
+        view_names=view_names,
     )
 
 
@@ -124,6 +134,9 @@ def remove_entries(layout: Layout, keys: Collection[str]) -> Removal:
         discard(layout, papers_folder(layout, record.key))
         for ref in _list_refs(layout, record):
             discard(layout, ref)
+    for name in removal.view_names:
+        discard(layout, name)
+    sweep_views(layout, removal.view_names)
     discard_blobs(layout, removal.blobs)
     empty_trash(layout)
     return removal

@@ -83,7 +83,10 @@ def write_view(
             one.entry for one in held if one.entry.uri.scheme in schemes and not one.missing
         )
     place = (folder or cache.root / "views" / form.removesuffix("-cache")).absolute()
-    _write_views(entries, cache, place, form=form, json=json)
+    with ExitStack() as leases:
+        for entry in entries:
+            leases.enter_context(cache.lease(entry.path, entry.files, "a view"))
+        _write_views(entries, cache, place, form=form, json=json)
     if not json:
         variable = f"HF_HUB_CACHE={place / 'hub'}" if form == "hf" else f"NIM_CACHE_PATH={place}"
         print_note(f"use it with {variable}; delete it whenever you like")
