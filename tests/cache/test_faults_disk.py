@@ -118,8 +118,8 @@ def test_any_order_of_kills_and_faults_ends_in_the_same_bytes(
                 for fault in faults:
                     hub.add_fault(NAME, replace(fault))
                 company = [others.submit(run, root=root)] if has_company else []
-                assert run(step, count=count, root=root)[0] in (-9, 0, 4)
-                assert all(other.result()[0] in (0, 4) for other in company)
+                assert run(step, count=count, root=root)[0] in (-9, 0, 9, 11)
+                assert all(other.result()[0] in (0, 9, 11) for other in company)
                 processes += 1 + has_company
                 check_what_shows(root)
             hub.faults.clear()
