@@ -111,7 +111,7 @@ def _wanted_paths(request: FetchRequest, listed: Iterable[str]) -> Iterable[str]
     if request.include:
         chosen = [p for p in listed if _matches(p, request.include)]
         if not chosen:
-            raise NotFoundError(f"no file of {request.uri} matches {', '.join(request.include)}")
+            raise _no_match(request, listed)
     elif request.pinned:
         chosen = [file.path for file in request.pinned]
     else:
@@ -166,6 +166,19 @@ def _with_pin(file: RemoteFile, pin: PinnedFile | None) -> RemoteFile:
 
 def _as_remote(pin: PinnedFile) -> RemoteFile:
     return RemoteFile(path=pin.path, size_bytes=pin.size_bytes, digest=pin.digest)
+
+
+def _no_match(request: FetchRequest, listed: Iterable[str]) -> NotFoundError:
+    words = ", ".join(request.include)
+    alike = {
+        path
+        for pattern in request.include
+        for path in difflib.get_close_matches(pattern, list(listed), n=3)
+    }
+    return NotFoundError(
+        f"no file of {request.uri} matches {words}",
+        hint=f"it has {', '.join(sorted(alike))}" if alike else None,
+    )
 
 
 def _not_there(uri: SourceUri, path: str, listed: Iterable[str]) -> NotFoundError:

@@ -37,7 +37,7 @@ def verify_models(
     cache_text.print_verification(found, repaired, json=json)
     left = [fault for fault in found.faults if fault not in repaired]
     if left:
-        raise _damaged(left, settings)
+        raise _damaged(left, settings, was_tried=repair)
 
 
 def _repair(upkeep: Upkeep, faults: Iterable[Fault], settings: Settings) -> tuple[Fault, ...]:
@@ -61,13 +61,15 @@ def _repair(upkeep: Upkeep, faults: Iterable[Fault], settings: Settings) -> tupl
     return tuple(repaired)
 
 
-def _damaged(faults: list[Fault], settings: Settings) -> DigestMismatchError:
+def _damaged(faults: list[Fault], settings: Settings, *, was_tried: bool) -> DigestMismatchError:
     files = dict.fromkeys(fault.file.path for fault in faults)
     named = ", ".join(list(files)[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
     noun = "file" if len(files) == 1 else "files"
     return DigestMismatchError(
         f"{len(files)} {noun} of the cache {settings.cache_dir} must not be used: {named}",
-        hint="`nimctl cache verify --repair` fetches them again",
+        hint="what stands above keeps them from being repaired; the same command tries again"
+        if was_tried
+        else "`nimctl cache verify --repair` fetches them again",
     )
 
 

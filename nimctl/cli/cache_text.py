@@ -166,7 +166,7 @@ def print_verification(found: Verification, repaired: tuple[Fault, ...], *, json
     hashed = f", {format_file_bytes(found.hashed_bytes)} hashed" if found.hashed_bytes else ""
     damaged = len({fault.file.sha256 for fault in found.faults})
     print_line(
-        f"{found.files} files of {found.entries} entries, "
+        f"{found.files} files of {found.entries} {'entry' if found.entries == 1 else 'entries'}, "
         f"{format_file_bytes(found.size_bytes)}{hashed}: {damaged} damaged"
         + (f", {len({fault.file.sha256 for fault in repaired})} repaired" if repaired else "")
     )

@@ -12,7 +12,7 @@ from nimctl.cli.fetching import fetch_request
 from nimctl.cli.safety_policy import make_policy
 from nimctl.cli.terminal import print_json, print_line
 from nimctl.core.source import SourceSyntaxError, parse_source_uri
-from nimctl.errors import InputError, InterruptedByUserError
+from nimctl.errors import InputError, InterruptedByUserError, NotFoundError
 from nimctl.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def request_place(address: str, settings: Settings, choice: FileChoice) -> Fetch
 
     Raises:
         InputError: it is no place that nimctl knows.
+        NotFoundError: it is a path of this machine where nothing is.
     """
     if "://" not in address and not address.startswith("pypi:"):
         address = str(Path(address).expanduser().absolute())
@@ -88,6 +89,8 @@ def request_place(address: str, settings: Settings, choice: FileChoice) -> Fetch
         uri = parse_source_uri(address)
     except SourceSyntaxError as error:
         raise InputError(str(error)) from error
+    if uri.scheme == "file" and not Path(uri.location).exists():
+        raise NotFoundError(f"{uri.location} does not exist")
     return FetchRequest(
         uri=uri, include=choice.include, exclude=choice.exclude, policy=make_policy(settings)
     )

@@ -87,6 +87,10 @@ def test_patterns_choose_the_files(download):
     assert {file["path"] for file in document["files"]} == {"config.json", "tokenizer.json"}
     none = download("hf://acme/data", "--include", "*.txt")
     assert (none.returncode, "matches *.txt" in none.stderr) == (8, True)
+    nearly = download("hf://acme/data", "--include", "README.txt")
+    assert nearly.stderr.splitlines()[-1] == "hint:  it has README.md"
+    nowhere = download("/nowhere/at/all")
+    assert (nowhere.returncode, nowhere.stderr) == (8, "error: /nowhere/at/all does not exist\n")
 
 
 @pytest.mark.slow  # a hub that is not there is asked six times
