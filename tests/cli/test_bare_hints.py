@@ -45,13 +45,13 @@ def refused(run, hub):
 
 
 def test_a_repository_that_is_not_there(refused, hub):
-    told = refused("hf://Acme/Nowhere", 4)
+    told = refused("hf://Acme/Nowhere", 7)
     assert "shows no model Acme/Nowhere" in told
     assert "check the name; if the model is private, set HF_TOKEN" in told
 
 
 def test_a_gated_repository(refused, hub):
-    told = refused("hf://Acme/Gated", 4)
+    told = refused("hf://Acme/Gated", 7)
     assert "Acme/Gated is gated: its licence must be accepted first" in told
     assert f"accept the licence at {hub.url}/Acme/Gated, then set HF_TOKEN" in told
     assert "catalogue" not in told
@@ -59,7 +59,7 @@ def test_a_gated_repository(refused, hub):
 
 def test_a_gated_repository_that_the_catalogue_describes(refused, run, hub):
     hub.add_model(LLAMA, CHECKPOINT, gated=True)
-    told = refused(f"hf://{LLAMA}", 4)
+    told = refused(f"hf://{LLAMA}", 7)
     command = "nimctl list-profiles meta/llama-3.1-8b-instruct"
     assert f"`{command}` judges what the catalogue says of it" in told
     listed = run(*command.split()[1:], *H100, HF_ENDPOINT=hub.url)
