@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from nimctl.cli.app import app
 from nimctl.errors import NimctlError
-
 from nimctl.probe import BandwidthRecord, probe_machine
 
 KEPT = ("PATH", "LANG", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
