@@ -46,7 +46,8 @@ def import_models(
     """
     path = None if place is None or is_tool(place) else Path(place).expanduser()
     if path is not None and is_bundle(path):
-        import_bundle(path.absolute(), settings, key_file=key_file, dry_run=dry_run, json=json)
+        wanted = key_file or settings.require_signature
+        import_bundle(path.absolute(), settings, key_file=wanted, dry_run=dry_run, json=json)
         return
     if key_file is not None:
         raise InputError("only a bundle is signed", hint="name one, or leave out the key")

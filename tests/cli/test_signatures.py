@@ -198,6 +198,8 @@ def test_a_publishers_signature_travels_in_a_bundle(download, run, keys, tmp_pat
         for key in (other, keys[1])
     ]
     assert results == [12, 0]
+    rule = {"NIMCTL_REQUIRE_SIGNATURE": str(other)}
+    assert run("cache", "import", bundle, **elsewhere, **rule).returncode == 12
     asked = ("download", MODEL, "--include", "config.json", "--offline")
     found = run(*asked, "--require-signature", str(keys[1]), **elsewhere)
     assert found.returncode == 0, found.stderr
