@@ -200,13 +200,19 @@ class Catalog:
 
 
 def _read_file(model: str, path: Path) -> "ManifestSheet | NimManifest":
-    from nimctl.catalog.parse import MAX_BYTES, parse_manifest
+    from nimctl.catalog.compiled import find_compiled
+    from nimctl.catalog.sheet import MAX_BYTES
 
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    compiled = find_compiled(content, origin=str(path), model=model)
+    if compiled is not None:
+        return compiled
+    from nimctl.catalog.parse import parse_manifest
+
     return parse_manifest(content, origin=str(path), model=model)
 
 

@@ -11,12 +11,11 @@ from nimctl.catalog.nim import NimManifest
 from nimctl.catalog.nim_v1 import looks_like_v1, parse_nim_v1
 from nimctl.catalog.nim_v2 import parse_nim_v2
 from nimctl.catalog.schema import ManifestFile, ProfileEntry, ShapeEntry, Strict
-from nimctl.catalog.sheet import ManifestSheet
+from nimctl.catalog.sheet import MAX_BYTES, ManifestSheet
 from nimctl.catalog.variants import make_manifest
 from nimctl.catalog.wording import describe_faults
 
 SCHEMA = "nimctl-manifest/1"
-MAX_BYTES = 8 * 1024 * 1024
 
 _Entry = TypeVar("_Entry", bound=Strict)
 

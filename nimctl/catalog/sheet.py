@@ -7,6 +7,9 @@ from nimctl.core.manifest import LeftOutProfile, Manifest
 from nimctl.core.source import SourceUri
 from nimctl.errors import ManifestError
 
+MAX_BYTES = 8 * 1024 * 1024
+"""A larger file is no manifest."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestSheet:

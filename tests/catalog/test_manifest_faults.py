@@ -3,7 +3,8 @@
 import pytest
 from manifest_files import MANIFEST
 
-from nimctl.catalog.parse import MAX_BYTES, parse_manifest
+from nimctl.catalog.parse import parse_manifest
+from nimctl.catalog.sheet import MAX_BYTES
 from nimctl.errors import ManifestError
 
 
