@@ -10,6 +10,10 @@ may change the options for itself with a field `fake`, e.g. `{"fake": {"chunks":
 Modes: `ok`; `die-mid-stream` exits 1 after half of a stream; `hang` accepts and never answers
 anything; `health-only` answers all but generating requests; `exit-0` ends as if all were well
 where it would have begun to listen; `refuse` runs and never listens.
+
+A request may also make the whole engine go wrong, e.g. `{"fake": {"deed": "stop"}}`: `exit-0` ends
+it as if all were well; `stop` is SIGSTOP; `deadlock` blocks it for ever with its port open; `mute`
+lets it answer its health path and generate no more; `deaf` the opposite; `sick` answers 500 there.
 """
 
 import argparse
@@ -17,7 +21,10 @@ import asyncio
 import functools
 import json
 import os
+import signal
+import subprocess
 import time
+from pathlib import Path
 
 from httptools import HttpRequestParser
 
@@ -82,7 +89,7 @@ class Connection(asyncio.Protocol):
         if options.mode == "hang":
             return
         if path == "/health":
-            self.answer({"status": "ok"})
+            self.tell_health()
         elif path == "/v1/models":
             self.answer({"object": "list", "data": [{"id": options.model, "object": "model"}]})
         elif path == "/metrics":
@@ -96,13 +103,39 @@ class Connection(asyncio.Protocol):
         else:
             self.answer({"error": {"message": f"no {path}"}}, status="404 Not Found")
 
+    def tell_health(self):
+        if self.options.deed == "sick":
+            self.answer({"status": "sick"}, status="500 Internal Server Error")
+        elif self.options.deed != "deaf":
+            self.answer({"status": "ok"})
+
+    def do(self, deed):
+        """Go wrong as a whole."""
+        self.options.deed = deed
+        if deed == "exit-0":
+            os._exit(0)
+        elif deed == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif deed == "deadlock":
+            time.sleep(1e6)
+
     def generate(self):
         asked = json.loads(self.body)
+        if "deed" in asked.get("fake", {}):
+            self.do(asked["fake"].pop("deed"))
+        if self.options.deed == "mute":
+            return
+        until_s = time.monotonic() + asked.get("fake", {}).pop("compute_s", 0)
+        while time.monotonic() < until_s:  # a long prompt in an engine of one thread
+            pass
         options = argparse.Namespace(**{**vars(self.options), **asked.get("fake", {})})
         options.request_id = self.headers.get("x-request-id", "")
         if "max_tokens" in asked:
             options.chunks = asked["max_tokens"]
         record(options, "begun")
+        self.options.served += 1
+        if self.options.served == self.options.dies_after:
+            asyncio.get_running_loop().call_later(0.2, os._exit, 3)
         if options.mode != "health-only":
             kind = Stream if asked.get("stream") else Whole
             self.stream = kind(self, options, asked)
@@ -251,6 +284,12 @@ def usage(options):
 
 async def serve(options):
     """Listen for ever, or do what the mode says instead."""
+    if options.grandchild:
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        with Path(options.grandchild).open("a") as file:
+            file.write(f"{child.pid}\n")
+    if options.stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     await asyncio.sleep(options.start_delay_s)
     if options.mode == "exit-0":
         return
@@ -282,6 +321,12 @@ def parse_options():
     parser.add_argument("--start-delay-s", type=float, default=0)
     parser.add_argument("--mode", choices=MODES, default="ok")
     parser.add_argument("--seen", help="file to append what happens to")
+    parser.add_argument("--dies-after", type=int, help="exit 3 soon after so many requests came")
+    parser.add_argument(
+        "--grandchild", help="start a process that leaves; its pid goes to this file"
+    )
+    parser.add_argument("--stubborn", action="store_true", help="ignore SIGTERM")
+    parser.set_defaults(deed=None, served=0)
     return parser.parse_args()
 
 

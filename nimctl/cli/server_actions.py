@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nimctl.cli.registry import ServerRecord, choose_servers, find_server, read_servers
 from nimctl.cli.terminal import print_json, print_line, print_note
@@ -71,17 +71,34 @@ def print_log(name: str, *, follow: bool, of_engine: bool, lines: int) -> None:
 
 
 def _read_lines(path: Path, followed: ServerRecord | None, most: int) -> Iterator[str]:
-    with path.open(encoding="utf-8", errors="replace") as log:
+    log: TextIO = path.open(encoding="utf-8", errors="replace")
+    try:
         yield from (line.rstrip("\n") for line in deque(log, maxlen=most))
         rest = ""
         while followed is not None:
             ended = find_server(followed.pid) is None
+            newer = _open_newer(log, path)
             rest += log.read()
+            if newer is not None:
+                log.close()
+                log = newer
             *whole, rest = rest.split("\n")
             yield from whole
             if ended:
                 return
             time.sleep(_POLL_S)
+    finally:
+        log.close()
+
+
+def _open_newer(log: TextIO, path: Path) -> TextIO | None:
+    """The log that was begun in place of one that grew too long; None where it is the same."""
+    try:
+        if os.path.samestat(os.fstat(log.fileno()), path.stat()):
+            return None
+        return path.open(encoding="utf-8", errors="replace")
+    except FileNotFoundError:  # the old one was just set aside
+        return None
 
 
 def stop_servers(names: list[str], *, everything: bool, now: bool, json: bool) -> None:

@@ -3,10 +3,9 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from nimctl import __version__
 from nimctl.cache import Cache, CacheEntry
@@ -21,25 +20,24 @@ from nimctl.cli.choosing import (
 from nimctl.cli.gateway_settings import choose_tls, make_gateway_config, read_api_keys
 from nimctl.cli.launching import choose_served_names, make_state_dir
 from nimctl.cli.registry import ServerRecord, describe_self, registered
-from nimctl.cli.terminal import (
-    bold,
-    print_json,
-    print_json_line,
-    print_line,
-    print_note,
-)
+from nimctl.cli.serve_events import tell_json, tell_person
+from nimctl.cli.terminal import bold, print_json, print_line, print_note
 from nimctl.cli.weights import fetch_artifact
-from nimctl.core.units import format_bytes, format_duration
+from nimctl.core.units import format_bytes
 from nimctl.errors import InputError
 from nimctl.server import (
-    Listening,
-    Phase,
+    AnswersAgain,
+    NotReady,
     PhaseReached,
     Ready,
+    ReadyAgain,
+    Restarting,
+    RestartLimits,
     ServedModel,
     ServeEvent,
     ServeRequest,
     Stopping,
+    WatchLimits,
     notify,
     serve_model,
 )
@@ -93,8 +91,12 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
             log_path=_new_log(choice),
             state_dir=state_dir,
             start_timeout_s=settings.start_timeout_s,
+            watch=WatchLimits(hung_s=settings.hang_timeout_s),
+            restarts=RestartLimits(
+                count=settings.restart_limit, window_s=settings.restart_window_s
+            ),
         )
-        tell = _tell_json if json else _tell_person(request)
+        tell = tell_json if json else tell_person(request)
         with registered(_describe_server(choice, request)) as note:
 
             def on_event(event: ServeEvent) -> None:
@@ -125,6 +127,14 @@ def _notify_manager(event: ServeEvent, environment: Mapping[str, str]) -> None:
     match event:
         case Ready(url=url):
             notify(environment, "READY=1", f"STATUS=Ready at {url}")
+        case ReadyAgain(url=url):
+            notify(environment, f"STATUS=Ready at {url}")
+        case NotReady(cause=cause):
+            notify(environment, f"STATUS=Not ready: {cause}")
+        case AnswersAgain():
+            notify(environment, "STATUS=Ready")
+        case Restarting(attempt=attempt, limit=limit):
+            notify(environment, f"STATUS=The engine failed; restart {attempt} of {limit}")
         case PhaseReached(phase=phase):
             notify(environment, f"STATUS=The engine is {phase.value}")
         case Stopping(signal_name=name):
@@ -178,7 +188,8 @@ def _new_log(choice: Choice) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for old in sorted(folder.glob("*.log"), key=lambda path: path.name)[: -_LOGS_KEPT + 1]:
-            old.unlink(missing_ok=True)
+            for part in folder.glob(f"{old.name}*"):
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"the folder for the engine's log, {folder}, cannot be written: {error.strerror}",
@@ -211,54 +222,3 @@ def _describe_model(choice: Choice, entry: CacheEntry) -> ServedModel:
         },
         version={"release": __version__, "api": _API_VERSION},
     )
-
-
-def _tell_json(event: ServeEvent) -> None:
-    document: dict[str, Any]
-    match event:
-        case Listening(url=url):
-            document = {"event": "listening", "url": url}
-        case PhaseReached(phase=phase):
-            document = {"event": "phase", "phase": phase.value}
-        case Ready(url=url, times=times):
-            document = {
-                "event": "ready",
-                "url": url,
-                "load_s": round(times.load_s, 3),
-                "first_token_s": round(times.first_token_s, 3),
-            }
-        case Stopping(signal_name=name):
-            document = {"event": "stopping", "signal": name}
-    print_json_line(document)
-
-
-def _tell_person(request: ServeRequest) -> Callable[[ServeEvent], None]:
-    def tell(event: ServeEvent) -> None:
-        match event:
-            case PhaseReached(phase=Phase.LOADING):
-                print_note(f"loading; the engine's log is {_shorten_home(request.log_path)}")
-            case PhaseReached(phase=Phase.WARMING):
-                print_note("loaded; generating the first token")
-            case Ready(url=url, times=times):
-                _print_ready(url, request.model.names, times.load_s + times.first_token_s)
-            case Stopping(signal_name=name):
-                print_note(f"{name}: finishing open requests; once more stops at once")
-            case _:
-                pass
-
-    return tell
-
-
-def _shorten_home(path: Path) -> str:
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
-
-
-def _print_ready(url: str, names: tuple[str, ...], seconds: float) -> None:
-    shortest = min(names, key=len)
-    print_line(f"{bold(names[0])} is ready at {bold(url)} (after {format_duration(seconds)})")
-    print_line(
-        f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' -d \\\n"
-        f"""    '{{"model": "{shortest}", "messages": [{{"role": "user", "content": "Hello"}}]}}'"""
-    )
-    print_line("Ctrl-C stops it.")

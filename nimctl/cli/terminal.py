@@ -40,9 +40,10 @@ def print_json_line(document: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def print_warning(text: str) -> None:
-    """Something that works and may not be wanted."""
-    typer.echo(typer.style("warning: ", fg="yellow", bold=True) + text, err=True)
+def print_warning(text: str, *, at: str = "") -> None:
+    """Something that works and may not be wanted; `at` is the time, where that matters."""
+    label = typer.style("warning: ", fg="yellow", bold=True)
+    typer.echo(f"{at} {label}{text}".lstrip(), err=True)
 
 
 def print_wrapped(head: str, text: str, *, indent: int) -> None:

@@ -12,33 +12,42 @@ from nimctl.server.gateway import (
     TlsFiles,
 )
 from nimctl.server.notify import notify
+from nimctl.server.restarts import RestartLimits
 from nimctl.server.serving import (
     Listening,
-    PhaseReached,
     Ready,
+    ReadyAgain,
     ServeEvent,
     ServeRequest,
     Stopping,
     serve_model,
 )
+from nimctl.server.supervisor import AnswersAgain, NotReady, PhaseReached, Restarting
+from nimctl.server.watch import WatchLimits
 
 __all__ = [
     "AccessRecord",
+    "AnswersAgain",
     "ApiKey",
     "ChildFailedError",
     "Cors",
     "DetachedProcess",
     "GatewayConfig",
     "Listening",
+    "NotReady",
     "Phase",
     "PhaseReached",
     "Ready",
+    "ReadyAgain",
+    "RestartLimits",
+    "Restarting",
     "ServeEvent",
     "ServeRequest",
     "ServedModel",
     "StartTimes",
     "Stopping",
     "TlsFiles",
+    "WatchLimits",
     "notify",
     "serve_model",
     "served_by_child",

@@ -1,6 +1,7 @@
 """One engine as a child process: started under a guard, watched until it answers, stopped whole."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -10,16 +11,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
-from nimctl.core.plan import EngineAddress, Launch, Symptom
+from nimctl.core.plan import Launch
 from nimctl.core.units import format_duration
 from nimctl.errors import EngineError
+from nimctl.server import guard
+from nimctl.server.engine_call import NoAnswerError, call_engine, generate_token
+from nimctl.server.last_words import describe_exit, explain_end
+from nimctl.server.session_cpu import read_session_cpu_s
+from nimctl.server.strays import end_strays, new_mark
 
 _POLL_S = 0.1
-_TAIL_BYTES = 64 * 1024
-_TAIL_LINES = 6
+_CALL_TIMEOUT_S = 5.0
 _STOP_MARGIN_S = 5.0
+# A connection breaks a little before its engine is seen to have ended.
+_LAST_BREATH_S = 1.0
 
 # What an engine may inherit. Tokens and keys are never among it.
 _INHERITED = re.compile(
@@ -57,38 +63,60 @@ def minimal_environment(environment: Mapping[str, str], added: Mapping[str, str]
 
 
 class EngineProcess:
-    """An engine process from its start to its end.
+    """An engine process from its start to its end; one that is started again is another object.
 
     Args:
         launch: What to start.
         environment: Our own variables, of which the engine gets a few.
         log_path: Where its output goes; the folder must exist.
         state_dir: Removed by the guard when the engine has ended, even after a SIGKILL of nimctl.
+        log_bytes: The log is set aside, and a new one begun, when it has grown to this.
     """
 
     def __init__(
-        self, launch: Launch, *, environment: Mapping[str, str], log_path: Path, state_dir: Path
+        self,
+        launch: Launch,
+        *,
+        environment: Mapping[str, str],
+        log_path: Path,
+        state_dir: Path,
+        log_bytes: int = guard.LOG_BYTES,
     ) -> None:
         self._launch = launch
-        self._environment = minimal_environment(environment, launch.env)
+        self._mark = new_mark()
+        self._environment = minimal_environment(environment, {**launch.env, **dict([self._mark])})
         self._log_path = log_path
+        self._log_bytes = log_bytes
         self._state_dir = state_dir
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def log_path(self) -> Path:
-        """Where the engine's output goes."""
+        """Where its output goes."""
         return self._log_path
 
     async def start(self) -> None:
-        """Start the process; what it needs to find on disk is written first."""
-        for path, text in self._launch.files.items():
-            Path(path).write_text(text)
-        guard = (sys.executable, "-P", "-m", "nimctl.server.guard")
+        """Start the process; what it needs to find on disk is written first.
+
+        Raises:
+            EngineError: that cannot be written.
+        """
+        try:
+            self._prepare_state_dir()
+        except OSError as error:
+            message = f"the engine's folder {self._state_dir} cannot be written: {error.strerror}"
+            raise EngineError(message) from error
+        # By its path: as a module it would bring the whole gateway along. What goes wrong in the
+        # guard itself must be found somewhere.
+        program = (sys.executable, "-P", "-S", guard.__file__)
         log = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *guard, "--cleanup", str(self._state_dir), "--", *self._launch.argv,
+                *program,
+                "--log", str(self._log_path),
+                "--log-bytes", str(self._log_bytes),
+                "--cleanup", str(self._state_dir),
+                "--", *self._launch.argv,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -97,6 +125,18 @@ class EngineProcess:
             )  # fmt: skip
         finally:
             os.close(log)
+
+    def _prepare_state_dir(self) -> None:
+        """Make the folder anew where the last guard removed it, and nothing stale in it.
+
+        vLLM waits two minutes for the socket of a dead one, and then fails.
+        """
+        if not self._state_dir.exists():
+            self._state_dir.mkdir(mode=0o700)
+        if self._launch.address.uds is not None:
+            Path(self._launch.address.uds).unlink(missing_ok=True)
+        for path, text in self._launch.files.items():
+            Path(path).write_text(text)
 
     async def wait_until_ready(
         self,
@@ -115,71 +155,93 @@ class EngineProcess:
         Raises:
             EngineError: it died, went silent, or cannot generate.
         """
-        import httpx
-
         began = time.monotonic()
         on_phase(Phase.LOADING)
-        async with _open_client(self._launch.address) as client:
-            while not await _answers(client, self._launch.ready_path):
-                if self._has_ended():
-                    raise self.explain_end()
-                self._check_progress(no_progress_s)
-                await asyncio.sleep(_POLL_S)
-            loaded = time.monotonic()
-            on_phase(Phase.WARMING)
-            try:
-                await _generate_token(client, model_name, timeout_s=no_progress_s)
-            except (httpx.HTTPError, ValueError) as error:
-                if self._has_ended():
-                    raise self.explain_end() from error
-                raise EngineError(
-                    f"the engine listens but cannot generate a token: {_describe_fault(error)}",
-                    hint=f"its log is {self._log_path}",
-                ) from error
+        while not await self._answers():
+            if self._has_ended():
+                raise self.explain_end()
+            self._check_progress(no_progress_s)
+            await asyncio.sleep(_POLL_S)
+        loaded = time.monotonic()
+        on_phase(Phase.WARMING)
+        await self._warm_up(model_name, timeout_s=no_progress_s)
         on_phase(Phase.READY)
         return StartTimes(load_s=loaded - began, first_token_s=time.monotonic() - loaded)
 
-    async def wait(self) -> EngineError:
-        """Wait for the engine to end; an engine that ends by itself has failed, even with 0."""
+    async def _answers(self) -> bool:
+        launch = self._launch
+        try:
+            answer = await call_engine(launch.address, launch.ready_path, timeout_s=_CALL_TIMEOUT_S)
+        except NoAnswerError:
+            return False
+        return answer.status == 200
+
+    async def _warm_up(self, model_name: str, *, timeout_s: float) -> None:
+        try:
+            fault = await generate_token(self._launch.address, model_name, timeout_s=timeout_s)
+        except NoAnswerError as error:
+            if await self._ends_within(_LAST_BREATH_S):
+                raise self.explain_end() from error
+            fault = str(error)
+        if fault:
+            raise EngineError(
+                f"the engine listens but cannot generate a token: {fault}",
+                hint=f"its log is {self._log_path}",
+            )
+
+    async def wait(self) -> None:
+        """Wait for the engine to end."""
         await self._running().wait()
-        return self.explain_end()
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.wait(), seconds)
+        return self._has_ended()
 
     async def stop(self, *, grace_s: float) -> None:
-        """End the whole process group: politely, after `grace_s` seconds by force."""
+        """End all of its processes: politely, after `grace_s` seconds by force."""
+        self._signal_guard(signal.SIGTERM)
+        await self._bury(grace_s + _STOP_MARGIN_S)
+
+    async def kill(self) -> None:
+        """End all of its processes by force."""
+        self.hurry()
+        await self._bury(_STOP_MARGIN_S)
+
+    def hurry(self) -> None:
+        """Let `stop` wait no longer for a polite end."""
+        self._signal_guard(signal.SIGINT)
+
+    def _signal_guard(self, number: int) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    async def _bury(self, timeout_s: float) -> None:
+        """Wait until the guard has ended; what it could not end is ended from here."""
         process = self._process
         if process is None:
             return
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), grace_s + _STOP_MARGIN_S)
+            await asyncio.wait_for(process.wait(), timeout_s)
         except TimeoutError:
             process.kill()
             await process.wait()
         if process.stdin:
             process.stdin.close()
+        if process.returncode is not None and process.returncode < 0:
+            await asyncio.to_thread(end_strays, self._mark)
+
+    def read_cpu_s(self) -> float | None:
+        """Processor time of all the processes in the guard's session so far, in seconds."""
+        return read_session_cpu_s(self._running().pid)
+
+    def describe_end(self) -> str:
+        """How the engine ended, without its words: fit for clients."""
+        return f"The engine {describe_exit(self._running().returncode)}."
 
     def explain_end(self) -> EngineError:
-        """Why the engine ended, in one sentence, from its exit code and the end of its log."""
-        code = self._running().returncode
-        tail = self._read_tail()
-        how = _describe_exit(code)
-        known = _find_symptom(self._launch.symptoms, tail)
-        if known is not None:
-            symptom, detail = known
-            cause = f"{symptom.cause}{f': {detail}' if detail else ''}"
-            return EngineError(f"{cause} (the engine {how})", hint=symptom.hint)
-        if code == 128 + signal.SIGKILL:
-            return EngineError(
-                f"the engine {how}, most often by the kernel because memory ran out",
-                hint="free memory, or use a smaller --context-length or --concurrency",
-            )
-        last = [line for line in tail.splitlines() if line.strip()][-_TAIL_LINES:]
-        shown = "".join(f"\n    {line.rstrip()}" for line in last)
-        return EngineError(
-            f"the engine {how}; its last words:{shown}" if last else f"the engine {how}",
-            hint=f"its whole log is {self._log_path}",
-        )
+        """Why the engine ended, from its exit code and the end of its log."""
+        return explain_end(self._running().returncode, self._log_path, self._launch.symptoms)
 
     def _running(self) -> asyncio.subprocess.Process:
         if self._process is None:
@@ -190,75 +252,13 @@ class EngineProcess:
         return self._running().returncode is not None
 
     def _check_progress(self, limit_s: float) -> None:
-        silent_s = time.time() - self._log_path.stat().st_mtime
+        try:
+            silent_s = time.time() - self._log_path.stat().st_mtime
+        except FileNotFoundError:  # it is being set aside
+            return
         if silent_s > limit_s:
             raise EngineError(
                 f"the engine has printed nothing for {format_duration(silent_s)} and does not "
                 "answer",
                 hint=f"its log is {self._log_path}; NIMCTL_START_TIMEOUT_S waits longer",
             )
-
-    def _read_tail(self) -> str:
-        with self._log_path.open("rb") as log:
-            log.seek(0, os.SEEK_END)
-            log.seek(max(log.tell() - _TAIL_BYTES, 0))
-            return log.read().decode("utf-8", "replace")
-
-
-def _open_client(address: EngineAddress) -> Any:
-    import httpx
-
-    return httpx.AsyncClient(
-        transport=httpx.AsyncHTTPTransport(uds=address.uds),
-        base_url=f"http://{address.host_header}",
-        trust_env=False,
-    )
-
-
-async def _answers(client: Any, path: str) -> bool:
-    import httpx
-
-    try:
-        response = await client.get(path, timeout=5.0)
-    except httpx.HTTPError:
-        return False
-    return bool(response.status_code == 200)
-
-
-async def _generate_token(client: Any, model_name: str, *, timeout_s: float) -> None:
-    """Ask for one token.
-
-    Raises:
-        ValueError: the answer holds none.
-    """
-    response = await client.post(
-        "/v1/completions",
-        json={"model": model_name, "prompt": "Hello", "max_tokens": 1, "temperature": 0},
-        timeout=timeout_s,
-    )
-    if response.status_code != 200:
-        raise ValueError(f"HTTP {response.status_code}: {response.text[:200]}")
-    if not response.json().get("choices"):
-        raise ValueError("an answer without choices")
-
-
-def _describe_fault(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _describe_exit(code: int | None) -> str:
-    if code == 0:
-        return "ended by itself"
-    if code is not None and code > 128:
-        number = code - 128
-        known = number in set(signal.Signals)
-        return f"was ended by {signal.Signals(number).name if known else f'signal {number}'}"
-    return f"ended with exit code {code}"
-
-
-def _find_symptom(symptoms: tuple[Symptom, ...], text: str) -> tuple[Symptom, str | None] | None:
-    for symptom in symptoms:
-        match = re.search(symptom.pattern, text)
-        if match:
-            return symptom, match.groupdict().get("detail")
-    return None

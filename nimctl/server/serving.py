@@ -1,20 +1,20 @@
 """A model while it is served: the gateway in front, the engine behind, from start to stop.
 
 The gateway listens first, so that a taken port costs nothing and health can be asked while the
-engine loads. It says "ready" once the engine has generated a token, and no longer when it is gone.
+engine loads. It says "ready" once the engine has generated a token, and only while it answers.
 """
 
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from nimctl.core.plan import Launch
 from nimctl.errors import EngineError, InterruptedByUserError
-from nimctl.server.engine_process import EngineProcess, Phase, StartTimes
+from nimctl.server.engine_process import EngineProcess, StartTimes
 from nimctl.server.gateway import (
     AccessRecord,
     EngineState,
@@ -23,9 +23,17 @@ from nimctl.server.gateway import (
     ServedModel,
     new_event_loop,
 )
-
-_ENGINE_GRACE_S = 10.0
-_T = TypeVar("_T")
+from nimctl.server.restarts import RestartLimits
+from nimctl.server.supervisor import (
+    AnswersAgain,
+    EngineReady,
+    NotReady,
+    PhaseReached,
+    Restarting,
+    Supervisor,
+    SupervisorEvent,
+)
+from nimctl.server.watch import WatchLimits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,13 +41,6 @@ class Listening:
     """The gateway accepts connections; the engine is still starting."""
 
     url: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PhaseReached:
-    """The engine's start has come to `phase`."""
-
-    phase: Phase
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,13 +52,23 @@ class Ready:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReadyAgain:
+    """The engine that was started again has generated a token; `down_s` after its end."""
+
+    url: str
+    times: StartTimes
+    down_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stopping:
     """A signal asked to stop; open streams are being finished."""
 
     signal_name: str
 
 
-ServeEvent = Listening | PhaseReached | Ready | Stopping
+OwnEvent = Listening | Ready | ReadyAgain | Stopping
+ServeEvent = OwnEvent | PhaseReached | NotReady | AnswersAgain | Restarting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +80,8 @@ class ServeRequest:
         log_path: Where the engine's output goes.
         state_dir: Folder of the engine's socket and files; removed at the end.
         start_timeout_s: Give up when a starting engine has been silent for so long.
+        watch: When an engine that was ready counts as silent or hung.
+        restarts: How often an engine that was ready is started again.
     """
 
     launch: Launch
@@ -78,6 +91,8 @@ class ServeRequest:
     log_path: Path
     state_dir: Path
     start_timeout_s: float
+    watch: WatchLimits = field(default_factory=WatchLimits)
+    restarts: RestartLimits = field(default_factory=RestartLimits)
 
 
 def serve_model(
@@ -90,9 +105,9 @@ def serve_model(
     """Serve until a signal asks to stop; open streams are finished first.
 
     Raises:
-        EngineError: the engine could not be started, or died.
+        EngineError: the engine could not be started, or ended more often than it is started again.
         InputError: the address is taken or cannot be used.
-        InterruptedByUserError: a signal came before the model was ready.
+        InterruptedByUserError: Ctrl-C came before the model was ready.
     """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_Serving(request, on_event, on_access, on_note).run())
@@ -106,21 +121,33 @@ class _Serving:
         on_access: Callable[[AccessRecord], None],
         on_note: Callable[[str], None],
     ) -> None:
-        self._request = request
         self._on_event = on_event
+        self._url = ""
         self._state = EngineState()
         self._gateway = Gateway(
             config=request.gateway,
             model=request.model,
             engine=self._state,
+            on_engine_trouble=lambda cause: self._supervisor.alarm(),
             on_access=on_access,
             on_note=on_note,
         )
-        self._engine = EngineProcess(
-            request.launch,
-            environment=request.environment,
-            log_path=request.log_path,
-            state_dir=request.state_dir,
+        self._supervisor = Supervisor(
+            launch=request.launch,
+            new_engine=lambda: EngineProcess(
+                request.launch,
+                environment=request.environment,
+                log_path=request.log_path,
+                state_dir=request.state_dir,
+            ),
+            model_name=request.model.names[0],
+            start_timeout_s=request.start_timeout_s,
+            state=self._state,
+            activity=self._gateway.engine_activity,
+            figures=self._gateway.engine_figures,
+            watch_limits=request.watch,
+            restart_limits=request.restarts,
+            on_event=self._tell,
         )
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
 
@@ -129,59 +156,62 @@ class _Serving:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         try:
-            url = await self._gateway.start()
-            self._on_event(Listening(url=url))
-            await self._start_engine(url)
-            await self._until_end()
+            self._url = await self._gateway.start()
+            self._on_event(Listening(url=self._url))
+            number = await self._until_signal()
+            self._on_event(Stopping(signal_name=number.name))
+            if self._supervisor.was_ready:
+                await self._drain()
+            elif number == signal.SIGINT:
+                raise InterruptedByUserError("stopped before the model was ready")
         finally:
             await self._stop_engine()
             await self._gateway.close()
 
-    async def _start_engine(self, url: str) -> None:
-        await self._engine.start()
-        ready = self._engine.wait_until_ready(
-            self._request.model.names[0],
-            no_progress_s=self._request.start_timeout_s,
-            on_phase=lambda phase: self._on_event(PhaseReached(phase=phase)),
-        )
-        times = await self._unless_signalled(ready)
-        if times is None:
-            raise InterruptedByUserError("stopped before the model was ready")
-        self._state.ready(self._request.launch.address)
-        self._on_event(Ready(url=url, times=times))
+    async def _until_signal(self) -> signal.Signals:
+        """Keep the engine running until a signal comes.
 
-    async def _until_end(self) -> None:
-        """Until a signal, or until the engine dies."""
-        error = await self._unless_signalled(self._engine.wait())
-        if error is not None:
-            self._state.down(error.message)
-            raise error
-        await self._drain()
+        Raises:
+            EngineError: it cannot be kept running.
+        """
+        keeping = asyncio.ensure_future(self._supervisor.run())
+        asked = asyncio.ensure_future(self._signals.get())
+        await asyncio.wait({keeping, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            await _cancel(asked)
+            keeping.result()
+        await _cancel(keeping)
+        return asked.result()
+
+    def _tell(self, event: SupervisorEvent) -> None:
+        """Pass an event on, with the address a person would use."""
+        if not isinstance(event, EngineReady):
+            self._on_event(event)
+        elif event.down_s is None:
+            self._on_event(Ready(url=self._url, times=event.times))
+        else:
+            self._on_event(ReadyAgain(url=self._url, times=event.times, down_s=event.down_s))
 
     async def _drain(self) -> None:
-        """Finish open streams; a second signal, or the engine's end, cuts that short."""
+        """Finish open answers; a second signal cuts that short."""
+        if self._state.address is None:  # nobody shall wait for an engine that will not come
+            self._state.down("The server is stopping.")
         drained = asyncio.ensure_future(self._gateway.drain())
         hurry = asyncio.ensure_future(self._signals.get())
-        died = asyncio.ensure_future(self._engine.wait())
-        await asyncio.wait({drained, hurry, died}, return_when=asyncio.FIRST_COMPLETED)
-        await _cancel(drained, hurry, died)
-
-    async def _unless_signalled(self, work: Awaitable[_T]) -> _T | None:
-        """What `work` gives, or None when a signal came first."""
-        task = asyncio.ensure_future(work)
-        stop = asyncio.ensure_future(self._signals.get())
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if stop.done():
-            self._on_event(Stopping(signal_name=stop.result().name))
-        if task.done():
-            await _cancel(stop)
-            return task.result()
-        await _cancel(task)
-        return None
+        await asyncio.wait({drained, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        if hurry.done():
+            self._signals.put_nowait(hurry.result())  # it hurries the engine's end as well
+        await _cancel(drained, hurry)
 
     async def _stop_engine(self) -> None:
-        self._state.down("The server is stopping.")
-        await self._engine.stop(grace_s=_ENGINE_GRACE_S)
+        """End the engine; a signal that comes meanwhile lets it no time for that."""
+        stopped = asyncio.ensure_future(self._supervisor.stop())
+        hurry = asyncio.ensure_future(self._signals.get())
+        await asyncio.wait({stopped, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        if hurry.done():
+            self._supervisor.hurry()
+        await stopped
+        await _cancel(hurry)
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:

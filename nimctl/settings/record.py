@@ -78,6 +78,9 @@ class Settings:
     log_format: LogFormat
     start_timeout_s: float
     drain_timeout_s: float
+    restart_limit: int
+    restart_window_s: float
+    hang_timeout_s: float
     origins: Mapping[str, str]
     notes: tuple[str, ...]
     files: tuple[Path, ...]

@@ -436,6 +436,27 @@ KEYS: tuple[Key, ...] = (
         option="--drain-timeout",
         help="Seconds that running requests get to finish when the server stops.",
     ),
+    Key(
+        name="restart_limit",
+        convert=values.whole_number(0),
+        default=5,
+        environment=("NIMCTL_RESTART_LIMIT",),
+        help="How often an engine that died is started again in that time; 0 never does.",
+    ),
+    Key(
+        name="restart_window_s",
+        convert=values.seconds,
+        default=600.0,
+        environment=("NIMCTL_RESTART_WINDOW_S",),
+        help="The seconds within which restarts are counted.",
+    ),
+    Key(
+        name="hang_timeout_s",
+        convert=values.seconds,
+        default=60.0,
+        environment=("NIMCTL_HANG_TIMEOUT_S",),
+        help="Seconds after which an engine that does not answer is restarted; 0 never does.",
+    ),
 )
 
 KEY_BY_NAME = {key.name: key for key in KEYS}

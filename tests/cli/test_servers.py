@@ -134,6 +134,27 @@ def test_followed_log_ends_with_its_server(run, start_server, clean_environment)
     assert following.returncode == 0
 
 
+def test_followed_log_goes_on_in_the_next_file(run, start_server, clean_environment, tmp_path):
+    child = start_server()
+    following = subprocess.Popen(
+        [sys.executable, "-m", "nimctl", "logs", "toy", "--engine", "--follow"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=clean_environment,
+    )
+    assert following.stdout.readline() == "a line of the engine\n"
+    log = tmp_path / "engine.log"
+    with log.open("a") as old:
+        old.write("the last of the old file\n")
+    log.rename(tmp_path / "engine.log.1")
+    log.write_text("the first of the new one\n")
+    assert following.stdout.readline() == "the last of the old file\n"
+    assert following.stdout.readline() == "the first of the new one\n"
+    child.send_signal(signal.SIGTERM)
+    child.wait()
+    assert following.communicate(timeout=10)[0] == ""
+
+
 def test_another_process_with_the_same_number_is_no_server(run, start_server, clean_environment):
     start_server()
     (path,) = Path(clean_environment["HOME"]).rglob("servers/*.json")

@@ -1,25 +1,34 @@
 """Serves the fake engine through the real supervisor and gateway; prints events as JSON lines.
 
-python tests/server/serve_child.py FOLDER [--port N] [--timeout S] -- FAKE ENGINE OPTIONS
+python tests/server/serve_child.py FOLDER [--port N] [--timeout S] ... -- FAKE ENGINE OPTIONS
 """
 
 import argparse
+import asyncio
+import gc
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 from nimctl.core.plan import EngineAddress, Launch, Symptom
 from nimctl.errors import NimctlError
 from nimctl.server import (
+    AnswersAgain,
     GatewayConfig,
     Listening,
+    NotReady,
     PhaseReached,
     Ready,
+    ReadyAgain,
+    Restarting,
+    RestartLimits,
     ServedModel,
     ServeRequest,
     Stopping,
+    WatchLimits,
     serve_model,
 )
 
@@ -34,9 +43,24 @@ def tell(event):
             line = {"event": phase.value}
         case Ready(url=url):
             line = {"event": "served", "url": url}
+        case NotReady(cause=cause):
+            line = {"event": "not_ready", "cause": cause}
+        case AnswersAgain():
+            line = {"event": "answers_again"}
+        case Restarting(cause=cause, attempt=attempt, wait_s=wait_s):
+            line = {"event": "restarting", "cause": cause, "attempt": attempt, "wait_s": wait_s}
+        case ReadyAgain(down_s=down_s):
+            line = {"event": "ready_again", "down_s": down_s}
         case Stopping(signal_name=name):
             line = {"event": "stopping", "signal": name}
     print(json.dumps(line), flush=True)
+
+
+def tell_tasks(*_):
+    gc.collect()
+    tasks = [task for task in gc.get_objects() if isinstance(task, asyncio.Task)]
+    alive = sum(not task.done() for task in tasks)
+    print(json.dumps({"event": "tasks", "count": alive}), flush=True)
 
 
 def main():
@@ -48,8 +72,16 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--timeout", type=float, default=30)
+    parser.add_argument("--drain", type=float, default=20)
+    parser.add_argument("--hold", type=float, default=5)
     parser.add_argument("--code", help="Python code to run instead of the fake engine")
+    parser.add_argument("--restarts", type=int, default=0)
+    parser.add_argument("--first-wait", type=float, default=0.05)
+    parser.add_argument("--watch", type=json.loads, default={}, help="WatchLimits as JSON")
+    parser.add_argument("--tasks", action="store_true", help="SIGUSR1 tells how many there are")
     options = parser.parse_args(own)
+    if options.tasks:
+        signal.signal(signal.SIGUSR1, tell_tasks)
     state = options.folder / "state"
     state.mkdir()
     socket = str(state / "engine.sock")
@@ -65,11 +97,17 @@ def main():
             symptoms=(symptom,),
         ),
         model=ServedModel(names=("fake",), created=0),
-        gateway=GatewayConfig(port=options.port, drain_timeout_s=20),
+        gateway=GatewayConfig(
+            port=options.port, drain_timeout_s=options.drain, hold_s=options.hold
+        ),
         environment=dict(os.environ),
         log_path=options.folder / "engine.log",
         state_dir=state,
         start_timeout_s=options.timeout,
+        watch=WatchLimits(**options.watch),
+        restarts=RestartLimits(
+            count=options.restarts, first_wait_s=options.first_wait, longest_wait_s=1
+        ),
     )
     try:
         serve_model(request, on_event=tell)

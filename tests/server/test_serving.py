@@ -1,97 +1,15 @@
 """The life of a served model around a fake engine: start, ready, trouble, stop, nothing left."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
 import pytest
-
-CHILD = Path(__file__).with_name("serve_child.py")
-WAIT_S = 30
-
-
-class Child:
-    """The serving process and what it has told."""
-
-    def __init__(self, folder, own, fake):
-        self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, str(CHILD), str(folder), *own, "--", *fake],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def wait_for(self, event):
-        for line in self.process.stdout:
-            told = json.loads(line)
-            if told["event"] == event:
-                return told
-        raise AssertionError(f"ended with {self.process.wait()} before {event!r}")
-
-    def send(self, number):
-        self.process.send_signal(number)
-
-    def end(self):
-        """Exit code, and the error it told, if any."""
-        lines = [json.loads(line) for line in self.process.stdout]
-        errors = [line for line in lines if line["event"] == "error"]
-        return self.process.wait(WAIT_S), errors[0] if errors else None
-
-    def engine_pids(self):
-        """Processes whose command line names this child's socket."""
-        needle = str(self.folder / "state").encode()
-        return [
-            int(path.parent.name)
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if needle in _read(path) and int(path.parent.name) != self.process.pid
-        ]
-
-    def assert_nothing_left(self):
-        wait_until(lambda: not self.engine_pids())
-        wait_until(lambda: not (self.folder / "state").exists())
-
-
-def _read(path):
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-@pytest.fixture
-def serve(tmp_path):
-    children = []
-
-    def start(*fake, own=()):
-        children.append(Child(tmp_path, own, fake))
-        return children[-1]
-
-    yield start
-    for child in children:
-        child.process.kill()
-        child.process.wait(WAIT_S)
-        child.process.stdout.close()
-        child.assert_nothing_left()
-
-
-def ask(url, **fields):
-    body = {"model": "fake", "prompt": "x", **fields}
-    return httpx.post(f"{url}/v1/completions", json=body, timeout=WAIT_S)
+from served_child import WAIT_S, ask, read, wait_until
 
 
 def test_it_is_live_before_and_ready_after_the_first_token(serve):
@@ -151,19 +69,74 @@ def test_a_signal_while_loading_is_an_interruption(serve):
     child.assert_nothing_left()
 
 
-def test_an_engine_that_dies_while_serving_is_an_error(serve):
+def test_sigterm_while_loading_is_an_ordinary_stop(serve):
+    child = serve("--start-delay-s", "600")
+    child.wait_for("loading")
+    child.send(signal.SIGTERM)
+    assert child.end() == (0, None)
+    child.assert_nothing_left()
+
+
+def test_streams_that_do_not_end_are_cut_when_the_time_is_over(serve):
+    child = serve("--chunks", "4000", "--interval-ms", "50", own=("--drain", "0.3"))
+    url = child.wait_for("served")["url"]
+    body = {"model": "fake", "prompt": "x", "stream": True}
+    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=WAIT_S) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        child.send(signal.SIGTERM)
+        last = ""
+        with contextlib.suppress(httpx.RemoteProtocolError):
+            for line in lines:
+                last = line or last
+    assert "shutting down" in last
+    assert child.end() == (0, None)
+    child.assert_nothing_left()
+
+
+def test_nothing_new_is_accepted_after_sigterm(serve):
+    child = serve("--chunks", "4000", "--interval-ms", "5")
+    url = child.wait_for("served")["url"]
+    reader = threading.Thread(target=read_until_cut, args=(url, {"model": "fake", "prompt": "x"}))
+    reader.start()
+    wait_until(lambda: "num_requests_running 1" in httpx.get(f"{url}/v1/metrics").text)
+    child.send(signal.SIGTERM)
+    child.wait_for("stopping")
+    with pytest.raises(httpx.ConnectError):
+        ask(url)
+    child.send(signal.SIGTERM)
+    assert child.end() == (0, None)
+    reader.join(WAIT_S)
+
+
+def test_a_second_signal_does_not_wait_for_a_stubborn_engine(serve):
+    child = serve("--stubborn")
+    child.wait_for("served")
+    child.send(signal.SIGTERM)
+    child.wait_for("stopping")
+    child.send(signal.SIGTERM)
+    assert child.end() == (0, None)
+    child.assert_nothing_left()
+
+
+def test_an_engine_that_dies_while_serving_is_an_error_without_restarts(serve):
     child = serve()
     url = child.wait_for("served")["url"]
-    for pid in child.engine_pids():
-        if b"fake_engine.py" in _read(Path(f"/proc/{pid}/cmdline")) and b"guard" not in _read(
-            Path(f"/proc/{pid}/cmdline")
-        ):
-            os.kill(pid, signal.SIGKILL)
+    child.kill_engine()
     code, error = child.end()
     assert code == 5
     assert "SIGKILL" in error["message"]
     with pytest.raises(httpx.ConnectError):
         ask(url)
+
+
+def test_an_engine_that_ends_with_0_while_serving_has_failed(serve):
+    child = serve()
+    url = child.wait_for("served")["url"]
+    assert ask(url, fake={"deed": "exit-0"}).status_code == 502
+    code, error = child.end()
+    assert code == 5
+    assert "ended by itself" in error["message"]
 
 
 def test_an_engine_that_ends_with_0_has_failed_too(serve):
@@ -210,13 +183,26 @@ def test_a_taken_port_is_told_before_anything_starts(serve):
     assert not (child.folder / "engine.log").exists()
 
 
-def test_nothing_is_left_when_nimctl_is_killed(serve):
-    child = serve()
+@pytest.mark.parametrize("victim", ["nimctl", "guard", "engine"])
+def test_nothing_is_left_whoever_is_killed(serve, victim):
+    """Not even a process of the engine's that left its group, its session and its parent."""
+    file = "grandchildren"
+    child = serve("--grandchild", f"{serve.folder}/{file}")
     child.wait_for("served")
-    assert child.engine_pids()
-    child.send(signal.SIGKILL)
+    grandchild = int((child.folder / file).read_text())
+    assert is_running(grandchild)
+    pids = {
+        "nimctl": child.process.pid, "guard": child.find_guard(), "engine": child.find_engine()
+    }  # fmt: skip
+    os.kill(pids[victim], signal.SIGKILL)
     child.process.wait(WAIT_S)
     child.assert_nothing_left()
+    wait_until(lambda: not is_running(grandchild))
+
+
+def is_running(pid):
+    stat = read(Path(f"/proc/{pid}/stat"))
+    return bool(stat) and stat.rpartition(b")")[2].split()[0] != b"Z"
 
 
 def test_no_secret_reaches_the_engine(serve, monkeypatch):
@@ -226,5 +212,5 @@ def test_no_secret_reaches_the_engine(serve, monkeypatch):
     child = serve()
     child.wait_for("served")
     for pid in child.engine_pids():
-        started_with = _read(Path(f"/proc/{pid}/environ")) + _read(Path(f"/proc/{pid}/cmdline"))
+        started_with = read(Path(f"/proc/{pid}/environ")) + read(Path(f"/proc/{pid}/cmdline"))
         assert b"s3cr3t" not in started_with

@@ -72,6 +72,9 @@ SAMPLES: dict[str, tuple[tuple[str, object], tuple[str, object]]] = {
     "log_format": (("json", "json"), ("0", "text")),
     "start_timeout_s": (("1", 1.0), ("2.5", 2.5)),
     "drain_timeout_s": (("0", 0.0), ("1e2", 100.0)),
+    "restart_limit": (("0", 0), ("12", 12)),
+    "restart_window_s": (("60", 60.0), ("0.5", 0.5)),
+    "hang_timeout_s": (("0", 0.0), ("90", 90.0)),
 }
 
 Spoken = dict[str, tuple[str, object]]

@@ -14,11 +14,13 @@ included. Request bodies up to 256 KiB are parsed, for the model's name and for 
 from nimctl.server.gateway.config import (
     AccessRecord,
     ApiKey,
+    EngineActivity,
     EngineState,
     GatewayConfig,
     ServedModel,
 )
 from nimctl.server.gateway.cors import Cors
+from nimctl.server.gateway.engine_figures import EngineFigures
 from nimctl.server.gateway.gateway import Gateway, new_event_loop
 from nimctl.server.gateway.tls import TlsFiles
 
@@ -26,6 +28,8 @@ __all__ = [
     "AccessRecord",
     "ApiKey",
     "Cors",
+    "EngineActivity",
+    "EngineFigures",
     "EngineState",
     "Gateway",
     "GatewayConfig",

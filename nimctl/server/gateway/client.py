@@ -99,6 +99,11 @@ class ClientConnection(asyncio.Protocol):
             self._splice.resume()
         self._advance()
 
+    @property
+    def answered_bytes(self) -> int:
+        """What the engine has given so far of the answer under way."""
+        return self._splice.answered_bytes if self._splice is not None else 0
+
     def drain(self) -> None:
         """Close now if nothing is being asked, else after the answers that are under way."""
         if not self._queue and not self._reader.in_head:
@@ -144,8 +149,11 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._route is None:
             self._route = self._admit(exchange)
-            if exchange.head.expects_continue:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._route.needs_engine and not self._has_engine(exchange):
+            return
+        if exchange.head.expects_continue and not exchange.continued:
+            exchange.continued = True
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         large = self._is_large(exchange)
         if not (exchange.body_complete or large):
             return
@@ -189,9 +197,28 @@ class ClientConnection(asyncio.Protocol):
             exchange.key_name = service.keys.check(head)
         if (head.content_length or 0) > service.config.max_body_bytes:
             raise RefusedError(*BODY_TOO_LONG)
-        if route.needs_engine:
-            require_engine(service)
         return route
+
+    def _has_engine(self, exchange: Exchange) -> bool:
+        """False while the request waits for an engine that will be back soon; refused if not."""
+        engine, hold_s = self._service.engine, self._service.config.hold_s
+        may_wait = self._route is not None and self._route.respond is None and not exchange.held
+        if engine.address is None and may_wait and engine.is_expected_within(hold_s):
+            exchange.held = True
+            self._task = asyncio.get_running_loop().create_task(self._wait_for_engine(exchange))
+            return False
+        require_engine(self._service)
+        return True
+
+    async def _wait_for_engine(self, exchange: Exchange) -> None:
+        arriving = not exchange.body_complete
+        if arriving:
+            self.transport.pause_reading()  # a body may be long; nobody takes it yet
+        await self._service.engine.until_settled(self._service.config.hold_s)
+        self._task = None
+        if arriving:
+            self.transport.resume_reading()
+        self._advance()
 
     def _checked_body(self, exchange: Exchange) -> bytes:
         return check_body(exchange.take_body(), self._service.model.names)

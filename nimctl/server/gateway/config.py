@@ -1,5 +1,8 @@
 """What the gateway is told: where to listen, whom to let in, what it serves, how the engine is."""
 
+import asyncio
+import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -38,6 +41,7 @@ class GatewayConfig:
         head_timeout_s: Longest time for a head, and longest silence inside a body.
         keep_alive_s: How long a connection may stay idle between requests.
         drain_timeout_s: How long `drain` waits for open streams.
+        hold_s: How long a request waits for an engine that is expected back by then.
     """
 
     host: str = "127.0.0.1"
@@ -54,6 +58,7 @@ class GatewayConfig:
     head_timeout_s: float = 20.0
     keep_alive_s: float = 75.0
     drain_timeout_s: float = 30.0
+    hold_s: float = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,29 +84,77 @@ class EngineState:
     """The engine as its supervisor last saw it: set by the supervisor, read by the gateway.
 
     Attributes:
-        phase: `starting`, `ready` or `down`.
+        phase: `starting`, `ready`, `silent`, `restarting` or `down`.
         cause: One sentence for clients on why the engine is not ready; empty when it is.
         address: Where the engine listens; None unless it is ready.
     """
 
-    phase: Literal["starting", "ready", "down"]
+    phase: Literal["starting", "ready", "silent", "restarting", "down"]
     cause: str
     address: EngineAddress | None
 
     def __init__(self) -> None:
+        self._news = asyncio.Event()
+        self._back_at_s: float | None = None
         self.starting("The engine is starting.")
 
     def starting(self, cause: str) -> None:
         """Say that the engine is on its way; `cause` is one sentence."""
-        self.phase, self.cause, self.address = "starting", cause, None
+        self.phase = "starting"
+        self._set(cause, None)
 
     def ready(self, address: EngineAddress) -> None:
         """Say that the engine generates, and where."""
-        self.phase, self.cause, self.address = "ready", "", address
+        self.phase = "ready"
+        self._set("", address)
+
+    def silent(self, cause: str) -> None:
+        """Say that the engine does not answer just now, and may do so again any moment."""
+        self.phase = "silent"
+        self._set(cause, None, back_in_s=0.0)
+
+    def restarting(self, cause: str, *, back_in_s: float) -> None:
+        """Say that the engine is being started again, and will be ready in about so long."""
+        self.phase = "restarting"
+        self._set(cause, None, back_in_s=back_in_s)
 
     def down(self, cause: str) -> None:
         """Say that the engine is gone; `cause` is one sentence."""
-        self.phase, self.cause, self.address = "down", cause, None
+        self.phase = "down"
+        self._set(cause, None)
+
+    def _set(
+        self, cause: str, address: EngineAddress | None, back_in_s: float | None = None
+    ) -> None:
+        self.cause, self.address = cause, address
+        self._back_at_s = None if back_in_s is None else time.monotonic() + back_in_s
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def is_expected_within(self, seconds: float) -> bool:
+        """Whether an engine that is not ready is on its way back, and may be so soon."""
+        return self._back_at_s is not None and self._back_at_s - time.monotonic() <= seconds
+
+    async def until_settled(self, timeout_s: float) -> None:
+        """Wait until the engine is ready, or no longer expected within what is left of the time."""
+        until_s = time.monotonic() + timeout_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.address is None and self.is_expected_within(until_s - time.monotonic()):
+                    await self._news.wait()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineActivity:
+    """How the engine's life looks from its clients' side.
+
+    Attributes:
+        running: Requests the engine is working on.
+        answered_bytes: Bytes of answers it has given since the start; while they grow, it lives.
+    """
+
+    running: int
+    answered_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

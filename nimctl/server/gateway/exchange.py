@@ -15,6 +15,8 @@ class Exchange:
         in_engine: It was given to the engine.
         status: What the client was answered; 0 before that.
         cut_by: Who ended an answer before its end.
+        held: It has waited for an engine that was not ready, and waits no more.
+        continued: The client was told to send the body it had announced.
     """
 
     def __init__(self, head: RequestHead) -> None:
@@ -31,6 +33,8 @@ class Exchange:
         self.status = 0
         self.sent_bytes = 0
         self.cut_by: str | None = None
+        self.held = False
+        self.continued = False
 
     def take_body(self) -> bytes:
         """The body parts that were not passed on yet, which then count as passed on."""

@@ -9,7 +9,14 @@ from pathlib import Path
 from nimctl.errors import InputError
 from nimctl.server.gateway.admission import Admission
 from nimctl.server.gateway.client import ClientConnection
-from nimctl.server.gateway.config import AccessRecord, EngineState, GatewayConfig, ServedModel
+from nimctl.server.gateway.config import (
+    AccessRecord,
+    EngineActivity,
+    EngineState,
+    GatewayConfig,
+    ServedModel,
+)
+from nimctl.server.gateway.engine_figures import EngineFigures
 from nimctl.server.gateway.keys import KeyRing
 from nimctl.server.gateway.ports import listen, listen_again
 from nimctl.server.gateway.service import Service
@@ -142,6 +149,19 @@ class Gateway:
             self._following.cancel()
         for server in self._servers:
             server.close()
+
+    def engine_activity(self) -> EngineActivity:
+        """What the engine is doing for clients at this moment."""
+        flowing = sum(client.answered_bytes for client in self._clients)
+        return EngineActivity(
+            running=self._service.metrics.running,
+            answered_bytes=self._service.answered_bytes + flowing,
+        )
+
+    @property
+    def engine_figures(self) -> EngineFigures:
+        """What the page of metrics tells of the engine's life; whoever supervises it counts."""
+        return self._service.metrics.engine
 
     async def _wait_for_clients(self, seconds: float) -> None:
         end_s = time.monotonic() + seconds

@@ -4,6 +4,8 @@ import re
 from bisect import bisect_left
 from collections import Counter
 
+from nimctl.server.gateway.engine_figures import EngineFigures
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})? \S+( -?\d+)?")
@@ -57,6 +59,7 @@ class Metrics:
         self.first_byte = Histogram(_SECONDS)
         self.first_token = Histogram(_SECONDS)
         self.loop_lag = Histogram(_LAG_SECONDS)
+        self.engine = EngineFigures()
 
     def render(self, *, ready: bool) -> str:
         """All figures in Prometheus' text format."""
@@ -82,6 +85,7 @@ class Metrics:
             page.append(f"{own}requests_total{{{labels}}} {count}")
         page += _family(f"{own}answers_cut_total", "counter", "Answers that were not ended.")
         page += [f'{own}answers_cut_total{{by="{by}"}} {n}' for by, n in self.cut.items()]
+        page += self.engine.render()
         return "\n".join(page) + "\n"
 
 

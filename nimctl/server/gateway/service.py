@@ -20,6 +20,7 @@ class Service:
         on_access: Told of every finished request.
         admission: The places in the engine.
         draining: No connection is kept for another request.
+        answered_bytes: What the engine has given in answers that are over, failures left out.
     """
 
     config: GatewayConfig
@@ -32,6 +33,7 @@ class Service:
     pool: EnginePool = field(default_factory=EnginePool)
     metrics: Metrics = field(default_factory=Metrics)
     draining: bool = False
+    answered_bytes: int = 0
 
     def begin(self, exchange: Exchange) -> None:
         """Count a request that goes to the engine."""

@@ -214,6 +214,11 @@ class Splice(asyncio.Protocol):
         self.abort()
         self._client.done(self._exchange, keep_alive=self._keep_client)
 
+    @property
+    def answered_bytes(self) -> int:
+        """What the engine has given so far: its sign of life. A failure is none."""
+        return self._sent_bytes if self._exchange.status < 500 else 0
+
     def pause(self) -> None:
         """The client reads slowly: let the engine wait."""
         if self._engine is not None:
@@ -228,6 +233,8 @@ class Splice(asyncio.Protocol):
 
     def abort(self) -> None:
         """End without a word: the engine learns at once that nobody waits for its answer."""
+        if not self._over:
+            self._service.answered_bytes += self.answered_bytes
         self._over = True
         self._exchange.sent_bytes = self._sent_bytes
         if self._connecting is not None:

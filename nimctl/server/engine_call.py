@@ -1,0 +1,118 @@
+"""One small question to the engine over HTTP, in the gateway's loop: cheap enough to ask always."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from httptools import HttpParserError, HttpResponseParser
+
+from nimctl.core.plan import EngineAddress
+
+_READ_BYTES = 64 * 1024
+
+
+class NoAnswerError(Exception):
+    """The engine gave no answer, or not in time; `nobody_listens` tells that there is no engine."""
+
+    def __init__(self, reason: str, *, nobody_listens: bool = False) -> None:
+        super().__init__(reason)
+        self.nobody_listens = nobody_listens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineAnswer:
+    """A whole answer of the engine."""
+
+    status: int
+    body: bytes
+
+
+async def call_engine(
+    address: EngineAddress, path: str, *, document: object = None, timeout_s: float
+) -> EngineAnswer:
+    """GET `path`, or POST a JSON `document` to it, on a connection of its own.
+
+    Raises:
+        NoAnswerError: it could not be reached, broke off, or took longer than `timeout_s`.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _call(address, path, document)
+    except TimeoutError as error:
+        raise NoAnswerError(f"no answer within {timeout_s:g} s") from error
+    except (ConnectionRefusedError, FileNotFoundError) as error:
+        raise NoAnswerError("nobody listens there", nobody_listens=True) from error
+    except OSError as error:
+        raise NoAnswerError(error.strerror or str(error)) from error
+    except HttpParserError as error:
+        raise NoAnswerError(f"what it sent is not HTTP: {error}") from error
+
+
+async def generate_token(address: EngineAddress, model_name: str, *, timeout_s: float) -> str:
+    """Ask for one token; what was wrong with the answer, empty when it holds one.
+
+    Raises:
+        NoAnswerError: there was none.
+    """
+    answer = await call_engine(
+        address,
+        "/v1/completions",
+        document={"model": model_name, "prompt": "Hello", "max_tokens": 1, "temperature": 0},
+        timeout_s=timeout_s,
+    )
+    if answer.status != 200:
+        return f"HTTP {answer.status}: {answer.body[:200].decode('utf-8', 'replace')}"
+    return "" if _holds_choices(answer.body) else "an answer without choices"
+
+
+def _holds_choices(body: bytes) -> bool:
+    try:
+        document: Any = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and bool(document.get("choices"))
+
+
+async def _call(address: EngineAddress, path: str, document: object) -> EngineAnswer:
+    if address.uds is None:
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+    else:
+        reader, writer = await asyncio.open_unix_connection(address.uds)
+    try:
+        writer.write(_render(address, path, document))
+        answer = _Answer()
+        parser = HttpResponseParser(answer)
+        while not answer.complete:
+            data = await reader.read(_READ_BYTES)
+            if not data:
+                raise ConnectionResetError("it closed the connection before its answer ended")
+            parser.feed_data(data)
+        return EngineAnswer(status=parser.get_status_code(), body=b"".join(answer.parts))
+    finally:
+        writer.transport.abort()
+
+
+def _render(address: EngineAddress, path: str, document: object) -> bytes:
+    body = b"" if document is None else json.dumps(document).encode()
+    lines = [
+        f"{'GET' if document is None else 'POST'} {path} HTTP/1.1",
+        f"host: {address.host_header}",
+        "accept: */*",
+        "connection: close",
+    ]
+    if document is not None:
+        lines += ["content-type: application/json", f"content-length: {len(body)}"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + body
+
+
+class _Answer:
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.complete = False
+
+    def on_body(self, data: bytes) -> None:
+        self.parts.append(data)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
