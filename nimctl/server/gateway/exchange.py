@@ -15,6 +15,9 @@ class Exchange:
         in_engine: It was given to the engine.
         status: What the client was answered; 0 before that.
         cut_by: Who ended an answer before its end.
+        adapter: The LoRA adapter that was to be loaded or unloaded.
+        is_event_stream: The engine answers with server-sent events.
+        last_bytes: The end of an answer that reached its end; counts of tokens are in it.
     """
 
     def __init__(self, head: RequestHead) -> None:
@@ -31,6 +34,9 @@ class Exchange:
         self.status = 0
         self.sent_bytes = 0
         self.cut_by: str | None = None
+        self.adapter: str | None = None
+        self.is_event_stream = False
+        self.last_bytes = b""
 
     def take_body(self) -> bytes:
         """The body parts that were not passed on yet, which then count as passed on."""

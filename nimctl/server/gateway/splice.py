@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -20,6 +21,9 @@ from nimctl.server.gateway.wire import (
 )
 
 MAX_ENGINE_HEAD_BYTES = 64 * 1024
+# Counts of tokens stand in the last events of an answer, each of which comes in a piece of its own.
+LAST_PIECES = 4
+LAST_PIECE_BYTES = 4096
 HEAD_END = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -69,6 +73,7 @@ class Splice(asyncio.Protocol):
         self._head = b""
         self._flowing = False
         self._sent_bytes = 0
+        self._last: deque[bytes] = deque(maxlen=LAST_PIECES)
         self._over = False
         # A body that is streamed cannot be sent twice, so it gets a connection that is not stale.
         reused = service.pool.take(address) if body is not None else None
@@ -149,6 +154,7 @@ class Splice(asyncio.Protocol):
         if self._unchunk:
             data = self._response.take_body()
         self._sent_bytes += len(data)
+        self._last.append(data if len(data) <= LAST_PIECE_BYTES else data[-LAST_PIECE_BYTES:])
         self._write(head + data if head else data)
         if self._response.complete:
             self._finish()
@@ -164,6 +170,7 @@ class Splice(asyncio.Protocol):
             self._exchange.first_byte_s = waited_s = time.monotonic() - self._exchange.started_s
             self._service.metrics.first_byte.observe(waited_s)
             if self._response.is_event_stream:
+                self._exchange.is_event_stream = True
                 self._service.metrics.first_token.observe(waited_s)
         return head, data
 
@@ -212,6 +219,7 @@ class Splice(asyncio.Protocol):
             self._engine = None
             self._service.pool.give(self._address, engine)
         self.abort()
+        self._exchange.last_bytes = b"".join(self._last)
         self._client.done(self._exchange, keep_alive=self._keep_client)
 
     def pause(self) -> None:
