@@ -2,13 +2,11 @@
 
 import contextlib
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nimctl import __version__
 from nimctl.cache import Cache, CacheEntry
 from nimctl.cli.access_log import make_access_log
 from nimctl.cli.choosing import (
@@ -21,6 +19,7 @@ from nimctl.cli.choosing import (
 from nimctl.cli.gateway_settings import choose_tls, make_gateway_config, read_api_keys
 from nimctl.cli.launching import choose_served_names, make_state_dir
 from nimctl.cli.registry import ServerRecord, describe_self, registered
+from nimctl.cli.served_model import describe_served_model
 from nimctl.cli.terminal import (
     bold,
     print_json,
@@ -36,7 +35,6 @@ from nimctl.server import (
     Phase,
     PhaseReached,
     Ready,
-    ServedModel,
     ServeEvent,
     ServeRequest,
     Stopping,
@@ -45,7 +43,6 @@ from nimctl.server import (
 )
 from nimctl.settings import Settings
 
-_API_VERSION = "1"
 _LOGS_KEPT = 10
 
 
@@ -85,9 +82,10 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
     print_note(_describe_choice(choice))
     entry = fetch_artifact(choice.verdict.profile.artifact, settings)
     with _lease(entry, choice), _state_dir(settings) as state_dir:
+        launch = launch_of(choice, entry.path, state_dir, engine_args)
         request = ServeRequest(
-            launch=launch_of(choice, entry.path, state_dir, engine_args),
-            model=_describe_model(choice, entry),
+            launch=launch,
+            model=describe_served_model(choice, entry, launch),
             gateway=gateway,
             environment=settings.environment,
             log_path=_new_log(choice),
@@ -186,31 +184,6 @@ def _new_log(choice: Choice) -> Path:
         ) from error
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     return folder / f"{stamp}-{choice.manifest.short_name}.log"
-
-
-def _describe_model(choice: Choice, entry: CacheEntry) -> ServedModel:
-    profile = choice.verdict.profile
-    return ServedModel(
-        names=choose_served_names(choice.settings, choice.manifest),
-        created=int(time.time()),
-        context_length=choice.plan.context_length,
-        metadata={
-            "version": __version__,
-            "assetInfo": [f"{file.path} sha256:{file.sha256}" for file in entry.files],
-            "licenseInfo": {"name": choice.manifest.licence},
-            "modelInfo": [
-                {
-                    "shortName": f"{choice.manifest.short_name}:{entry.revision}",
-                    "modelUrl": str(entry.uri),
-                }
-            ],
-            "repository_override": "",
-            "selectedModelProfileId": profile.id,
-            "selectedModelProfile": profile.description,
-            "engine": {"name": choice.installed.name, "version": choice.installed.version or ""},
-        },
-        version={"release": __version__, "api": _API_VERSION},
-    )
 
 
 def _tell_json(event: ServeEvent) -> None:

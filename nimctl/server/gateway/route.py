@@ -14,7 +14,8 @@ class Route:
     """One path.
 
     Attributes:
-        path: `{id}` in it stands for one segment, at its end for the rest.
+        path: `{id}` in it stands for one plain name.
+        any_id: That name may hold anything, slashes too.
         methods: What it may be called with.
         respond: The gateway's own answer; None passes the request to the engine.
         keyed: A key is needed when keys are set.
@@ -22,6 +23,7 @@ class Route:
     """
 
     path: str
+    any_id: bool = False
     methods: tuple[str, ...] = ("GET", "HEAD")
     respond: Respond | None = None
     keyed: bool = True

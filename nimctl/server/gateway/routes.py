@@ -49,7 +49,7 @@ ROUTES = (
     _spliced(UNLOAD_ADAPTER),
     # A model that cannot answer is not listed: many clients take the list for readiness.
     Route(path="/v1/models", respond=answers.models, needs_engine=True),
-    Route(path="/v1/models/{id}", respond=answers.model, needs_engine=True),
+    Route(path="/v1/models/{id}", any_id=True, respond=answers.model, needs_engine=True),
     Route(path="/v1/metadata", respond=answers.metadata),
     Route(path="/v1/manifest", respond=answers.manifest),
     Route(path="/v1/license", respond=answers.licence),
@@ -62,18 +62,15 @@ ROUTES = (
 )
 
 
-def _pattern(path: str) -> re.Pattern[str]:
-    begin, end = path.split("{id}")
-    return re.compile(f"{re.escape(begin)}{'[^/]+' if end else '.*'}{re.escape(end)}")
+def _pattern(route: Route) -> re.Pattern[str]:
+    begin, end = map(re.escape, route.path.split("{id}"))
+    return re.compile(f"{begin}{'.*' if route.any_id else _PLAIN_ID}{end}")
 
 
+# The engine gets it as it is; so nothing that could mean another path there.
+_PLAIN_ID = "[A-Za-z0-9_-][A-Za-z0-9_.:-]*"
 _BY_PATH = {route.path: route for route in ROUTES if "{id}" not in route.path}
-# The longer ones first: `/v1/responses/{id}` would take what ends in `/cancel`.
-_BY_PATTERN = tuple(
-    (_pattern(route.path), route)
-    for route in sorted(ROUTES, key=lambda route: -len(route.path))
-    if "{id}" in route.path
-)
+_BY_PATTERN = tuple((_pattern(route), route) for route in ROUTES if "{id}" in route.path)
 
 
 def find_route(head: RequestHead, offer: Offer) -> Route:
