@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -21,9 +20,10 @@ from nimctl.server.gateway.wire import (
 )
 
 MAX_ENGINE_HEAD_BYTES = 64 * 1024
-# Counts of tokens stand in the last events of an answer, each of which comes in a piece of its own.
-LAST_PIECES = 4
-LAST_PIECE_BYTES = 4096
+# The end of an answer tells its tokens, and what is shorter than this (`[DONE]`, the last chunk)
+# tells nothing.
+TELLING_BYTES = 32
+KEPT_BYTES = 4096
 HEAD_END = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -73,7 +73,7 @@ class Splice(asyncio.Protocol):
         self._head = b""
         self._flowing = False
         self._sent_bytes = 0
-        self._last: deque[bytes] = deque(maxlen=LAST_PIECES)
+        self._last = self._before_last = b""
         self._over = False
         # A body that is streamed cannot be sent twice, so it gets a connection that is not stale.
         reused = service.pool.take(address) if body is not None else None
@@ -153,8 +153,11 @@ class Splice(asyncio.Protocol):
             return
         if self._unchunk:
             data = self._response.take_body()
-        self._sent_bytes += len(data)
-        self._last.append(data if len(data) <= LAST_PIECE_BYTES else data[-LAST_PIECE_BYTES:])
+        size = len(data)
+        self._sent_bytes += size
+        if size > TELLING_BYTES:
+            self._before_last = self._last
+            self._last = data
         self._write(head + data if head else data)
         if self._response.complete:
             self._finish()
@@ -219,13 +222,19 @@ class Splice(asyncio.Protocol):
             self._engine = None
             self._service.pool.give(self._address, engine)
         self.abort()
-        self._exchange.last_bytes = b"".join(self._last)
+        self._forget_all_but_the_end()
+        self._exchange.last_bytes = self._before_last + self._last
         self._client.done(self._exchange, keep_alive=self._keep_client)
 
     def pause(self) -> None:
         """The client reads slowly: let the engine wait."""
+        self._forget_all_but_the_end()
         if self._engine is not None:
             self._engine.pause_reading()
+
+    def _forget_all_but_the_end(self) -> None:
+        self._before_last = self._before_last[-KEPT_BYTES:]
+        self._last = self._last[-KEPT_BYTES:]
 
     def resume(self) -> None:
         """The client reads again."""
