@@ -10,7 +10,7 @@ from nimctl.cli.choosing import Choice
 from nimctl.cli.launching import choose_served_names, find_adapters
 from nimctl.core.plan import Launch
 from nimctl.core.request_fields import read_version
-from nimctl.core.surface import Offer, offer
+from nimctl.core.surface import offer, read_sequences
 from nimctl.engines import ENGINES
 from nimctl.server import ServedModel
 
@@ -21,7 +21,9 @@ _LONGEST_LICENCE_BYTES = 1 << 20
 
 def describe_served_model(choice: Choice, entry: CacheEntry, launch: Launch) -> ServedModel:
     """The model of a choice whose files are here, as this launch serves it."""
-    what = _find_offer(choice, launch)
+    surface = ENGINES[choice.installed.name].surface
+    version = read_version(choice.installed.version)
+    what = offer(surface, version=version, argv=launch.argv)
     licence = _describe_licence(choice, entry)
     adapters = find_adapters(choice.settings.lora_dir) if what.adapters_by_name else ()
     return ServedModel(
@@ -33,14 +35,9 @@ def describe_served_model(choice: Choice, entry: CacheEntry, launch: Launch) -> 
         manifest=_describe_files(choice, entry),
         licence=licence,
         offer=what,
-        sequences=choice.plan.sequences,
+        sequences=read_sequences(surface, launch.argv),
         adapters=tuple(name for name, _ in adapters),
     )
-
-
-def _find_offer(choice: Choice, launch: Launch) -> Offer:
-    surface = ENGINES[choice.installed.name].surface
-    return offer(surface, version=read_version(choice.installed.version), argv=launch.argv)
 
 
 def _describe_metadata(

@@ -43,10 +43,12 @@ class EngineSurface:
         metrics_path: Where it shows its figures.
         figures: What it calls NIM's figures.
         adapters_by_name: A LoRA adapter is asked for as a model of its name.
+        sequences_options: Arguments of its command that say how many requests it works on at once.
     """
 
     title: str
     routes: tuple[EngineRoute, ...]
+    sequences_options: tuple[str, ...]
     metrics_path: str = "/metrics"
     figures: tuple[FigureSource, ...] = ()
     adapters_by_name: bool = False
@@ -100,3 +102,14 @@ def offer(surface: EngineSurface, *, version: Version | None, argv: tuple[str, .
         figures=surface.figures,
         adapters_by_name=surface.adapters_by_name,
     )
+
+
+def read_sequences(surface: EngineSurface, argv: tuple[str, ...]) -> int | None:
+    """How many requests an engine that is started so works on at once; None where it decides."""
+    said = None
+    for argument, following in zip(argv, (*argv[1:], ""), strict=True):
+        option, equals, value = argument.partition("=")
+        number = value if equals else following
+        if option in surface.sequences_options and number.isdigit():
+            said = int(number)
+    return said

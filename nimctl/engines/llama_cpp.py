@@ -77,6 +77,7 @@ _TOKENIZING = (
 
 SURFACE = EngineSurface(
     title="llama.cpp",
+    sequences_options=("--parallel", "-np"),
     routes=(
         EngineRoute(path="/v1/chat/completions", fields=_CHAT),
         EngineRoute(path="/v1/completions", fields=(*_SAMPLING, *NO_TEMPLATE)),

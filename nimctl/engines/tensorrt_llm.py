@@ -94,6 +94,7 @@ _SAMPLING = (
 
 SURFACE = EngineSurface(
     title="TensorRT-LLM",
+    sequences_options=("--max_batch_size",),
     routes=(
         EngineRoute(path="/v1/chat/completions", fields=(*_SAMPLING, *same(*TEMPLATE_FIELDS))),
         EngineRoute(path="/v1/completions", fields=(*_SAMPLING, *NO_TEMPLATE)),

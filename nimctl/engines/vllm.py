@@ -128,6 +128,7 @@ _LORA = ("--enable-lora",)
 
 SURFACE = EngineSurface(
     title="vLLM",
+    sequences_options=("--max-num-seqs",),
     routes=(
         EngineRoute(path="/v1/chat/completions", fields=(*_SAMPLING, *same(*TEMPLATE_FIELDS))),
         EngineRoute(path="/v1/completions", fields=(*_SAMPLING, *NO_TEMPLATE)),

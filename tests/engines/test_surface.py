@@ -3,7 +3,7 @@
 import pytest
 
 from nimctl.core.request_fields import RefusedFieldError, translate_fields
-from nimctl.core.surface import Offer, offer
+from nimctl.core.surface import Offer, offer, read_sequences
 from nimctl.engines import ENGINES
 from nimctl.engines.guided import choice_as_grammar
 
@@ -99,3 +99,17 @@ def test_a_route_that_came_with_a_version_is_there_from_it_on():
 
 def test_an_engine_of_which_nothing_is_known_is_taken_at_its_word():
     assert Offer().offers("/v1/anything")
+
+
+@pytest.mark.parametrize(
+    ("engine", "argv", "sequences"),
+    [
+        ("llama.cpp", ("--parallel", "4", "--threads", "2"), 4),
+        ("llama.cpp", ("--parallel", "4", "-np", "1"), 1),
+        ("vllm", ("--max-num-seqs=32",), 32),
+        ("vllm", ("--max-model-len", "4096"), None),
+        ("tensorrt_llm", ("--max_batch_size",), None),
+    ],
+)
+def test_requests_at_once_are_what_the_command_says(engine, argv, sequences):
+    assert read_sequences(ENGINES[engine].surface, argv) == sequences

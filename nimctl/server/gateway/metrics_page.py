@@ -109,6 +109,12 @@ def _gateway(service: Service) -> list[Family]:
         ),
         metrics.loop_lag.family(f"{_OWN}loop_lag_seconds", "How late a timer was."),
         gauge(f"{_OWN}ready", "1 while the engine generates.", ready),
+        Family(
+            f"{_OWN}engine_phase",
+            "gauge",
+            "1 for what the engine is doing now.",
+            [Sample(labels=f'{{phase="{service.engine.phase}"}}', value="1")],
+        ),
         gauge(f"{_OWN}connections", "Open clients.", metrics.connections),
         gauge(f"{_OWN}requests_in_engine", "Requests given to the engine.", metrics.running),
         gauge(f"{_OWN}requests_queued", "Not given to it yet.", service.admission.waiting),

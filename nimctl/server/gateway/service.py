@@ -46,6 +46,11 @@ class Service:
         """What may be asked for as a model: its public names, and the adapters."""
         return (*self.model.names, *self.adapters)
 
+    def watch_engine(self) -> None:
+        """Note that an engine which is gone forgets the adapters loaded since its start."""
+        if self.engine.address is None:
+            self.adapters[:] = self.model.adapters
+
     def begin(self, exchange: Exchange) -> None:
         """Count a request that goes to the engine."""
         exchange.in_engine = True

@@ -147,6 +147,16 @@ def test_adapters_come_and_go(start_gateway, engine, ask):
     assert ask(gateway, "/v1/chat/completions", model="poet")[0] == 404
 
 
+def test_an_engine_that_ends_forgets_what_it_had_loaded(start_gateway, engine, ask, raw):
+    gateway = start_gateway(engine, served={"adapters": ("scribe",)})
+    assert ask(gateway, "/v1/load_lora_adapter", **ADAPTER)[0] == 200
+    gateway.state.down("It ended.")
+    raw.until(lambda: gateway.gateway._service.adapters == ["scribe"])
+    gateway.state.ready(engine.address)
+    assert ask(gateway, "/v1/models/poet", method="GET")[0] == 404
+    assert ask(gateway, "/v1/models/scribe", method="GET")[0] == 200
+
+
 def test_an_adapter_that_was_not_loaded_is_not_listed(start_gateway, scripted_engine, ask):
     refusal = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}"
     gateway = start_gateway(scripted_engine(refusal))
