@@ -6,10 +6,8 @@ from typing import Any, NoReturn
 from nimctl.core.request_fields import RefusedFieldError, translate_fields
 from nimctl.core.surface import Offer
 from nimctl.server.gateway.exchange import Exchange
-from nimctl.server.gateway.service import Service
+from nimctl.server.gateway.service import CANCEL, Service
 from nimctl.server.gateway.wire import RefusedError
-
-BODILESS = ("GET", "HEAD", "DELETE")
 
 
 def take_checked_body(service: Service, exchange: Exchange) -> bytes:
@@ -20,11 +18,7 @@ def take_checked_body(service: Service, exchange: Exchange) -> bytes:
             honour, 404 for a model that is not served.
     """
     body = exchange.take_body()
-    if not body and exchange.route.endswith("/cancel"):
-        return body
-    if exchange.head.method in BODILESS:
-        if body:
-            raise _invalid(f"{exchange.head.method} takes no body.", None)
+    if not body and (exchange.head.method == "GET" or exchange.route == CANCEL):
         return body
     document = _read(body)
     extension = document.pop("nvext", None)

@@ -6,7 +6,7 @@ from nimctl.core.surface import Offer
 from nimctl.server.gateway import answers
 from nimctl.server.gateway.openapi import describe_api, render_docs
 from nimctl.server.gateway.route import Route
-from nimctl.server.gateway.service import LOAD_ADAPTER, UNLOAD_ADAPTER, Service
+from nimctl.server.gateway.service import CANCEL, LOAD_ADAPTER, UNLOAD_ADAPTER, Service
 from nimctl.server.gateway.wire import Answer, RefusedError, RequestHead, json_answer
 
 
@@ -27,16 +27,16 @@ def _docs(service: Service, head: RequestHead) -> Answer:
     return Answer(status=200, body=page.encode(), content_type="text/html; charset=utf-8")
 
 
-def _spliced(path: str, *methods: str) -> Route:
-    return Route(path=path, methods=methods or ("POST",), needs_engine=True)
+def _spliced(path: str, method: str = "POST") -> Route:
+    return Route(path=path, methods=(method,), needs_engine=True)
 
 
 ROUTES = (
     _spliced("/v1/chat/completions"),
     _spliced("/v1/completions"),
     _spliced("/v1/responses"),
-    _spliced("/v1/responses/{id}", "GET", "DELETE"),
-    _spliced("/v1/responses/{id}/cancel"),
+    _spliced("/v1/responses/{id}", "GET"),
+    _spliced(CANCEL),
     _spliced("/v1/messages"),
     _spliced("/v1/messages/count_tokens"),
     _spliced("/v1/embeddings"),

@@ -10,6 +10,7 @@ from nimctl.server.gateway.keys import KeyRing
 from nimctl.server.gateway.metrics import Metrics
 from nimctl.server.gateway.pool import EnginePool
 
+CANCEL = "/v1/responses/{id}/cancel"
 LOAD_ADAPTER = "/v1/load_lora_adapter"
 UNLOAD_ADAPTER = "/v1/unload_lora_adapter"
 
