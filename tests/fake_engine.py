@@ -2,9 +2,10 @@
 
     python tests/fake_engine.py --uds /tmp/e.sock --chunks 32 --interval-ms 5 --ttft-ms 50
 
-Serves /health, /v1/models, /metrics, /tokenize, /v1/embeddings and the generating routes. A request
-may change the options for itself with a field `fake`, e.g. `{"fake": {"chunks": 4}}`. With
-`--seen FILE` it appends a line of JSON for each thing that happens to a generating request:
+Serves /health, /v1/models, /metrics, /tokenize, /v1/embeddings and the generating routes; other
+routes of engines answer with what they heard. A request may change the options for itself with a
+field `fake`, e.g. `{"fake": {"chunks": 4}}`. With `--seen FILE` it appends a line of JSON for each
+thing that happens to a generating request:
 `{"event": "begun|first|finished|aborted", "id": "the x-request-id", "at_s": CLOCK_MONOTONIC}`.
 
 Modes: `ok`; `die-mid-stream` exits 1 after half of a stream; `hang` accepts and never answers
@@ -29,6 +30,14 @@ from pathlib import Path
 from httptools import HttpRequestParser
 
 GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
+ECHOING = (
+    "/v1/messages/count_tokens",
+    "/v1/rerank",
+    "/rerank",
+    "/detokenize",
+    "/v1/load_lora_adapter",
+    "/v1/unload_lora_adapter",
+)
 MODES = ("ok", "die-mid-stream", "hang", "exit-0", "health-only", "refuse")
 WORDS = ("Über", " 猫", "🙂", " chunk", "é", " plain", " naïve", "…")
 METRICS = """# HELP fake_tokens_total Tokens made.
@@ -100,6 +109,9 @@ class Connection(asyncio.Protocol):
             self.answer({"tokens": [1, 2, 3], "heard": json.loads(self.body or b"{}")})
         elif path == "/v1/embeddings":
             self.answer({"object": "list", "data": [{"embedding": [0.0], "index": 0}]})
+        elif path in ECHOING or path.startswith("/v1/responses/"):
+            method = self.parser.get_method().decode()
+            self.answer({"asked": f"{method} {path}", "heard": json.loads(self.body or b"{}")})
         else:
             self.answer({"error": {"message": f"no {path}"}}, status="404 Not Found")
 

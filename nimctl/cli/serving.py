@@ -2,12 +2,10 @@
 
 import contextlib
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nimctl import __version__
 from nimctl.cache import Cache, CacheEntry
 from nimctl.cli.access_log import make_access_log
 from nimctl.cli.choosing import (
@@ -21,6 +19,7 @@ from nimctl.cli.gateway_settings import choose_tls, make_gateway_config, read_ap
 from nimctl.cli.launching import choose_served_names, make_state_dir
 from nimctl.cli.registry import ServerRecord, describe_self, registered
 from nimctl.cli.serve_events import tell_json, tell_person
+from nimctl.cli.served_model import describe_served_model
 from nimctl.cli.terminal import bold, print_json, print_line, print_note
 from nimctl.cli.weights import fetch_artifact
 from nimctl.core.units import format_bytes
@@ -33,7 +32,6 @@ from nimctl.server import (
     ReadyAgain,
     Restarting,
     RestartLimits,
-    ServedModel,
     ServeEvent,
     ServeRequest,
     Stopping,
@@ -43,7 +41,6 @@ from nimctl.server import (
 )
 from nimctl.settings import Settings
 
-_API_VERSION = "1"
 _LOGS_KEPT = 10
 
 
@@ -83,9 +80,10 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
     print_note(_describe_choice(choice))
     entry = fetch_artifact(choice.verdict.profile.artifact, settings)
     with _lease(entry, choice), _state_dir(settings) as state_dir:
+        launch = launch_of(choice, entry.path, state_dir, engine_args)
         request = ServeRequest(
-            launch=launch_of(choice, entry.path, state_dir, engine_args),
-            model=_describe_model(choice, entry),
+            launch=launch,
+            model=describe_served_model(choice, entry, launch),
             gateway=gateway,
             environment=settings.environment,
             log_path=_new_log(choice),
@@ -197,28 +195,3 @@ def _new_log(choice: Choice) -> Path:
         ) from error
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     return folder / f"{stamp}-{choice.manifest.short_name}.log"
-
-
-def _describe_model(choice: Choice, entry: CacheEntry) -> ServedModel:
-    profile = choice.verdict.profile
-    return ServedModel(
-        names=choose_served_names(choice.settings, choice.manifest),
-        created=int(time.time()),
-        context_length=choice.plan.context_length,
-        metadata={
-            "version": __version__,
-            "assetInfo": [f"{file.path} sha256:{file.sha256}" for file in entry.files],
-            "licenseInfo": {"name": choice.manifest.licence},
-            "modelInfo": [
-                {
-                    "shortName": f"{choice.manifest.short_name}:{entry.revision}",
-                    "modelUrl": str(entry.uri),
-                }
-            ],
-            "repository_override": "",
-            "selectedModelProfileId": profile.id,
-            "selectedModelProfile": profile.description,
-            "engine": {"name": choice.installed.name, "version": choice.installed.version or ""},
-        },
-        version={"release": __version__, "api": _API_VERSION},
-    )

@@ -10,6 +10,7 @@ from nimctl.core.manifest import WeightFormat
 from nimctl.core.memory import MemoryTraits
 from nimctl.core.names import EngineName
 from nimctl.core.plan import Device, Launch, Plan, Site
+from nimctl.core.surface import EngineSurface
 
 Capability = tuple[int, int]
 """A GPU generation, e.g. (9, 0): NVIDIA's compute capability."""
@@ -157,9 +158,13 @@ def _format_version(numbers: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engine:
-    """An engine: its traits and the pure function from a plan to the process that runs it."""
+    """An engine: its traits, what it offers clients, and the function from a plan to its process.
+
+    The function is pure.
+    """
 
     traits: EngineTraits
+    surface: EngineSurface
     launch: Callable[[Plan, Site], Launch]
 
 

@@ -1,7 +1,7 @@
 """One translator per engine: from a plan to the exact process that runs it; pure, no I/O.
 
-A new engine is one module here with `ENGINE = Engine(traits=..., launch=...)` and its place in
-`ENGINES`.
+A new engine is one module here with `ENGINE = Engine(traits=..., surface=..., launch=...)` and its
+place in `ENGINES`.
 """
 
 from nimctl.core.engine import Engine

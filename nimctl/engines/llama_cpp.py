@@ -1,12 +1,17 @@
 """llama.cpp: GGUF files on a CPU or a GPU, through `llama-server` or the wheel nimctl brings.
 
-Options: `llama-server --help` of llama.cpp's tools/server.
+Options: `llama-server --help` of llama.cpp's tools/server. Routes, fields and figures: its
+README.md and server.cpp, and the answers of the wheel of 2026-10 (`tests/e2e/test_llama_routes.py`
+asks it).
 """
 
 from nimctl.core.engine import Engine, EngineTraits
 from nimctl.core.memory import BudgetRule, GraphActivations, KvPrecision, MemoryTraits
 from nimctl.core.plan import Launch, Plan, Site, Symptom
+from nimctl.core.request_fields import FieldRule, refused, same
+from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
 from nimctl.core.units import GIB, MIB
+from nimctl.engines.guided import NO_TEMPLATE, choice_as_grammar
 
 _BATCH_TOKENS = 512  # llama-server's default micro-batch
 # Bytes per element: ggml keeps 32 elements in 34 bytes (q8_0) or 18 (q4_0).
@@ -46,6 +51,57 @@ TRAITS = EngineTraits(
     default_context_length=16_384,
     default_sequences=4,
     install_hint="pip install --force-reinstall xllamacpp brings the wheel nimctl ships with",
+)
+
+_SAMPLING = (
+    *same("top_k", "min_p", "ignore_eos"),
+    FieldRule(name="repetition_penalty", place=("repeat_penalty",)),
+    FieldRule(name="max_thinking_tokens", place=("thinking_budget_tokens",)),
+    FieldRule(name="guided_json", place=("json_schema",)),
+    FieldRule(name="guided_grammar", place=("grammar",)),
+    FieldRule(name="guided_choice", place=("grammar",), convert=choice_as_grammar),
+    *refused("it knows grammars and JSON schemas; use guided_grammar", "guided_regex"),
+    *refused("it has one way of guiding", "guided_decoding_backend", "guided_whitespace_pattern"),
+    *refused("it stops at texts only; use stop", "stop_token_ids"),
+)
+_CHAT = (
+    *_SAMPLING,
+    *same("add_generation_prompt"),
+    *refused("it has the one it was started with", "chat_template"),
+)
+_TOKENIZING = (
+    FieldRule(name="prompt", place=("content",)),
+    FieldRule(name="add_special_tokens", place=("add_special",)),
+    *refused("it tokenizes a prompt only", "messages"),
+)
+
+SURFACE = EngineSurface(
+    title="llama.cpp",
+    sequences_options=("--parallel", "-np"),
+    routes=(
+        EngineRoute(path="/v1/chat/completions", fields=_CHAT),
+        EngineRoute(path="/v1/completions", fields=(*_SAMPLING, *NO_TEMPLATE)),
+        EngineRoute(path="/v1/responses", fields=_CHAT),
+        EngineRoute(path="/v1/messages"),
+        EngineRoute(path="/v1/messages/count_tokens"),
+        EngineRoute(path="/v1/embeddings", needs=("--embeddings", "--embedding")),
+        EngineRoute(path="/v1/rerank", needs=("--reranking", "--rerank")),
+        EngineRoute(path="/rerank", needs=("--reranking", "--rerank")),
+        EngineRoute(path="/tokenize", fields=_TOKENIZING),
+        EngineRoute(path="/detokenize"),
+    ),
+    figures=(
+        FigureSource(name="num_requests_running", families=("llamacpp:requests_processing",)),
+        FigureSource(name="num_requests_waiting", families=("llamacpp:requests_deferred",)),
+        FigureSource(name="gpu_cache_usage_perc", families=("llamacpp:kv_cache_usage_ratio",)),
+        # What it reads from its cache it counts apart.
+        FigureSource(
+            name="prompt_tokens_total",
+            families=("llamacpp:prompt_tokens_total", "llamacpp:prompt_tokens_cached_total"),
+        ),
+        FigureSource(name="prompt_tokens_total", families=("llamacpp:prompt_tokens_total",)),
+        FigureSource(name="generation_tokens_total", families=("llamacpp:tokens_predicted_total",)),
+    ),
 )
 
 SYMPTOMS = (
@@ -111,4 +167,4 @@ def _listen(site: Site) -> tuple[str, ...]:
     return ("--host", site.address.host, "--port", str(site.address.port))
 
 
-ENGINE = Engine(traits=TRAITS, launch=launch)
+ENGINE = Engine(traits=TRAITS, surface=SURFACE, launch=launch)

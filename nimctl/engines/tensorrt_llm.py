@@ -5,7 +5,8 @@ and the LoRA settings go into the options file (`--extra_llm_api_options`), whos
 `tensorrt_llm.llmapi.LlmArgs`. Builds: `WHEEL_ARCHS` of TensorRT-LLM's jenkins/Build.groovy and the
 "Installing on Linux via pip" pages of 1.0 to 1.2 (the wheels of 1.0 and 1.1 are of CUDA 12.9, those
 of 1.2 of 13.1); B300 came with 1.1, DGX Spark (through the code for 12.0) as a beta with 1.2.
-NVIDIA has no wheel for Jetson (its answer in issue 3344).
+NVIDIA has no wheel for Jetson (its answer in issue 3344). Routes and fields:
+`openai_server.py` and `openai_protocol.py` of tensorrt_llm/serve, which refuses unknown fields.
 """
 
 import json
@@ -13,7 +14,10 @@ import json
 from nimctl.core.engine import Engine, EngineBuild, EngineTraits, PrecisionSupport
 from nimctl.core.memory import BudgetRule, FactorActivations, KvPrecision, MemoryTraits
 from nimctl.core.plan import Launch, Plan, Site, Symptom
+from nimctl.core.request_fields import FieldRule, refused, same
+from nimctl.core.surface import EngineRoute, EngineSurface
 from nimctl.core.units import MIB
+from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS, choice_as_grammar
 
 _LORA_MAX_RANK = 32  # NIM's published default for its LoRA profiles
 
@@ -64,6 +68,41 @@ TRAITS = EngineTraits(
     ),
     install_hint="pip install 'nimctl[tensorrt-llm]' "
     "(in an environment of its own: it pins another torch than vLLM)",
+)
+
+_FORMAT = ("response_format",)
+_SAMPLING = (
+    *same("top_k", "min_p", "repetition_penalty", "ignore_eos", "stop_token_ids"),
+    FieldRule(
+        name="guided_json", place=_FORMAT, convert=lambda value: {"type": "json", "schema": value}
+    ),
+    FieldRule(
+        name="guided_regex", place=_FORMAT, convert=lambda value: {"type": "regex", "regex": value}
+    ),
+    FieldRule(
+        name="guided_grammar", place=_FORMAT, convert=lambda value: {"type": "ebnf", "ebnf": value}
+    ),
+    FieldRule(
+        name="guided_choice",
+        place=_FORMAT,
+        convert=lambda value: {"type": "ebnf", "ebnf": choice_as_grammar(value)},
+    ),
+    *refused("it guides with xgrammar alone", "guided_decoding_backend"),
+    *refused("xgrammar chooses the spaces in JSON itself", "guided_whitespace_pattern"),
+    *refused("up to version 1.2 it has no such limit", "max_thinking_tokens"),
+)
+
+SURFACE = EngineSurface(
+    title="TensorRT-LLM",
+    sequences_options=("--max_batch_size",),
+    routes=(
+        EngineRoute(path="/v1/chat/completions", fields=(*_SAMPLING, *same(*TEMPLATE_FIELDS))),
+        EngineRoute(path="/v1/completions", fields=(*_SAMPLING, *NO_TEMPLATE)),
+        EngineRoute(path="/v1/responses", since=(1, 1)),
+        EngineRoute(path="/v1/responses/{id}", since=(1, 2)),
+    ),
+    # Only with `return_perf_metrics`; its /metrics is a list of iterations in JSON.
+    metrics_path="/prometheus/metrics/",
 )
 
 SYMPTOMS = (
@@ -134,6 +173,7 @@ def _write_options(plan: Plan) -> str:
         kv_cache["dtype"] = plan.kv_precision
     options: dict[str, object] = {
         "kv_cache_config": kv_cache,
+        "guided_decoding_backend": "xgrammar",
         "scheduler_config": {
             "capacity_scheduler_policy": (
                 "MAX_UTILIZATION" if plan.profile.goal == "throughput" else "GUARANTEED_NO_EVICT"
@@ -145,4 +185,4 @@ def _write_options(plan: Plan) -> str:
     return json.dumps(options, indent=2) + "\n"
 
 
-ENGINE = Engine(traits=TRAITS, launch=launch)
+ENGINE = Engine(traits=TRAITS, surface=SURFACE, launch=launch)

@@ -5,7 +5,9 @@ quantization kernels" table. Builds: the machine code in the fat binaries of the
 0.8.5, 0.9.0, 0.9.1, 0.9.2, 0.10.2, 0.11.0, 0.12.0, 0.15.1, 0.19.1, 0.20.0 and 0.33.0; CUDA versions
 from vLLM's release notes and the torch they require. From 0.20 on, what that torch (2.11 to 2.14)
 has no code for is left out: 8.7 on ARM. Before it PyPI's torch for ARM had no GPU code at all; the
-table tells what the wheel runs beside a torch from elsewhere.
+table tells what the wheel runs beside a torch from elsewhere. Routes and fields:
+`vllm/entrypoints/openai/*/protocol.py` and `api_router.py`, "Structured Outputs" (which says what
+0.12 removed) and "Reasoning Outputs" of its documentation; figures: `vllm/v1/metrics/loggers.py`.
 """
 
 from math import ceil
@@ -23,7 +25,10 @@ from nimctl.core.memory import (
     count_memory_share,
 )
 from nimctl.core.plan import Launch, Plan, Site, Symptom
+from nimctl.core.request_fields import FieldRule, refused, same
+from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
 from nimctl.core.units import GIB, MIB
+from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS
 
 _BEFORE_BLACKWELL = ((7, 0), (7, 5), (8, 0), (8, 9), (9, 0))
 _GRACE_AND_ORIN = ((8, 7), (9, 0), (10, 0), (12, 0))
@@ -100,6 +105,74 @@ TRAITS = EngineTraits(
     install_hint="nimctl engines install vllm, or pip install 'nimctl[vllm]'",
 )
 
+_GUIDED = ("guided_json", "guided_regex", "guided_choice", "guided_grammar")
+_SAMPLING = (
+    *same("top_k", "min_p", "repetition_penalty", "ignore_eos", "stop_token_ids"),
+    *same(*_GUIDED, "guided_whitespace_pattern", "guided_decoding_backend"),
+    *(
+        FieldRule(
+            name=name, place=("structured_outputs", name.removeprefix("guided_")), since=(0, 12)
+        )
+        for name in (*_GUIDED, "guided_whitespace_pattern")
+    ),
+    FieldRule(
+        name="guided_decoding_backend",
+        reason="since 0.12 it is chosen for all requests, when vLLM starts",
+        since=(0, 12),
+    ),
+    *refused("vLLM before 0.22 has no such limit", "max_thinking_tokens"),
+    FieldRule(name="max_thinking_tokens", place=("thinking_token_budget",), since=(0, 22)),
+)
+_POOLING = ("--runner", "--convert", "--task")
+_LORA = ("--enable-lora",)
+
+SURFACE = EngineSurface(
+    title="vLLM",
+    sequences_options=("--max-num-seqs",),
+    routes=(
+        EngineRoute(path="/v1/chat/completions", fields=(*_SAMPLING, *same(*TEMPLATE_FIELDS))),
+        EngineRoute(path="/v1/completions", fields=(*_SAMPLING, *NO_TEMPLATE)),
+        EngineRoute(path="/v1/responses"),
+        EngineRoute(path="/v1/responses/{id}"),
+        EngineRoute(path="/v1/responses/{id}/cancel"),
+        EngineRoute(path="/v1/messages", since=(0, 11, 1)),
+        EngineRoute(path="/v1/messages/count_tokens", since=(0, 11, 1)),
+        EngineRoute(path="/v1/embeddings", needs=_POOLING),
+        EngineRoute(path="/v1/rerank", needs=_POOLING),
+        EngineRoute(path="/rerank", needs=_POOLING),
+        EngineRoute(path="/tokenize"),
+        EngineRoute(path="/detokenize"),
+        EngineRoute(path="/v1/load_lora_adapter", needs=_LORA),
+        EngineRoute(path="/v1/unload_lora_adapter", needs=_LORA),
+    ),
+    figures=(
+        FigureSource(name="num_requests_running", families=("vllm:num_requests_running",)),
+        FigureSource(name="num_requests_waiting", families=("vllm:num_requests_waiting",)),
+        FigureSource(name="gpu_cache_usage_perc", families=("vllm:kv_cache_usage_perc",)),
+        FigureSource(name="gpu_cache_usage_perc", families=("vllm:gpu_cache_usage_perc",)),
+        FigureSource(name="prompt_tokens_total", families=("vllm:prompt_tokens_total",)),
+        FigureSource(name="generation_tokens_total", families=("vllm:generation_tokens_total",)),
+        FigureSource(
+            name="time_to_first_token_seconds", families=("vllm:time_to_first_token_seconds",)
+        ),
+        FigureSource(
+            name="time_per_output_token_seconds", families=("vllm:inter_token_latency_seconds",)
+        ),
+        FigureSource(
+            name="time_per_output_token_seconds", families=("vllm:time_per_output_token_seconds",)
+        ),
+        FigureSource(
+            name="e2e_request_latency_seconds", families=("vllm:e2e_request_latency_seconds",)
+        ),
+        FigureSource(name="request_prompt_tokens", families=("vllm:request_prompt_tokens",)),
+        FigureSource(
+            name="request_generation_tokens", families=("vllm:request_generation_tokens",)
+        ),
+        FigureSource(name="request_finish_total", families=("vllm:request_success_total",)),
+    ),
+    adapters_by_name=True,
+)
+
 CPU_BLOCK_TOKENS = 128
 """Tokens of one block of the cache on a CPU, where nobody asks for another size."""
 
@@ -165,6 +238,13 @@ def launch(plan: Plan, site: Site) -> Launch:
         "--dtype", _DTYPES.get(profile.precision, "auto"),
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
+    environment = {
+        **plan.gpu_environment,
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
     if plan.kv_precision:
         argv += ["--kv-cache-dtype", plan.kv_precision]
     if plan.sequences > 1:
@@ -174,6 +254,7 @@ def launch(plan: Plan, site: Site) -> Launch:
     if profile.lora:
         adapters = [f"{name}={folder}" for name, folder in site.lora_adapters]
         argv += ["--enable-lora", *(["--lora-modules", *adapters] if adapters else [])]
+        environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"  # for /v1/load_lora_adapter
     argv += (
         ["--uds", site.address.uds]
         if site.address.uds
@@ -183,13 +264,7 @@ def launch(plan: Plan, site: Site) -> Launch:
         argv=(*argv, *site.engine_args),
         address=site.address,
         ready_path="/health",
-        env={
-            **plan.gpu_environment,
-            "HF_HUB_OFFLINE": "1",
-            "TRANSFORMERS_OFFLINE": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-            "DO_NOT_TRACK": "1",
-        },
+        env=environment,
         symptoms=SYMPTOMS,
     )
 
@@ -227,4 +302,4 @@ def count_cpu_cache_tokens(
     return int(blocks / ceil(context_length / block_tokens) * context_length)
 
 
-ENGINE = Engine(traits=TRAITS, launch=launch)
+ENGINE = Engine(traits=TRAITS, surface=SURFACE, launch=launch)

@@ -1,5 +1,6 @@
 """The whole command line of each engine, kept as snapshots."""
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
@@ -13,8 +14,8 @@ from nimctl.engines import ENGINES, TRAITS
 SOCKET = "/run/nimctl/engine.sock"
 
 
-def make_launch(profile, *gpus, wish=None, **site):
-    manifest = make_manifest(PROFILES)
+def make_launch(profile, *gpus, wish=None, profiles=PROFILES, **site):
+    manifest = make_manifest(profiles)
     wish = wish or Wish(profile=profile)
     hardware = make_hardware(*gpus)
     choice = require_choice(select(manifest, hardware, wish, engines=TRAITS, installed=ALL_ENGINES))
@@ -68,7 +69,17 @@ def test_tensorrt_llm_with_its_options_file():
     )
     (text,) = launch.files.values()
     assert '"free_gpu_memory_fraction": 0.9' in text
+    assert '"guided_decoding_backend": "xgrammar"' in text
     assert "MAX_UTILIZATION" in text
+
+
+@pytest.mark.parametrize(("lora", "answer"), [(False, None), (True, "1")])
+def test_vllm_lets_adapters_come_and_go_only_where_they_were_asked_for(lora, answer):
+    profiles = [replace(one, lora=lora) if one.engine == "vllm" else one for one in PROFILES]
+    wish = Wish(engine="vllm", lora=lora)
+    launch = make_launch(None, make_gpu(), wish=wish, profiles=profiles)
+    assert ("--enable-lora" in launch.argv) is lora
+    assert launch.env.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING") == answer
 
 
 def test_lora_adapters_reach_the_engine():

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 from nimctl.core.plan import EngineAddress
 from nimctl.server.gateway.body import unknown_model
-from nimctl.server.gateway.metrics import append_engine_metrics
+from nimctl.server.gateway.metrics_page import render_page
 from nimctl.server.gateway.scrape import scrape_engine
 from nimctl.server.gateway.service import Service
 from nimctl.server.gateway.wire import Answer, RefusedError, RequestHead, json_answer
@@ -38,21 +38,31 @@ def ready(service: Service, head: RequestHead) -> Answer:
 
 def models(service: Service, head: RequestHead) -> Answer:
     """The list of models in NIM's shape."""
-    names = service.model.names
-    return json_answer({"object": "list", "data": [_describe(service, name) for name in names]})
+    data = [_describe(service, name) for name in service.served_names]
+    return json_answer({"object": "list", "data": data})
 
 
 def model(service: Service, head: RequestHead) -> Answer:
     """One model; its name may hold slashes, escaped or not."""
     name = unquote(head.path.removeprefix(MODEL_PREFIX))
-    if name not in service.model.names:
-        raise unknown_model(name, service.model.names)
+    if name not in service.served_names:
+        raise unknown_model(name, service.served_names)
     return json_answer(_describe(service, name))
 
 
 def metadata(service: Service, head: RequestHead) -> Answer:
     """What is loaded, as whoever started the gateway described it."""
     return json_answer(dict(service.model.metadata))
+
+
+def manifest(service: Service, head: RequestHead) -> Answer:
+    """The files that are loaded, as whoever started the gateway listed them."""
+    return json_answer(dict(service.model.manifest))
+
+
+def licence(service: Service, head: RequestHead) -> Answer:
+    """The model's licence, as far as whoever started the gateway knows it."""
+    return json_answer(dict(service.model.licence))
 
 
 def version(service: Service, head: RequestHead) -> Answer:
@@ -63,8 +73,10 @@ def version(service: Service, head: RequestHead) -> Answer:
 async def metrics(service: Service, head: RequestHead) -> Answer:
     """The gateway's figures and, when it gives them in time, the engine's."""
     address = service.engine.address
-    theirs = "" if address is None else await scrape_engine(address)
-    page = append_engine_metrics(service.metrics.render(ready=address is not None), theirs)
+    theirs = ""
+    if address is not None:
+        theirs = await scrape_engine(address, service.model.offer.metrics_path)
+    page = render_page(service, engine_page=theirs)
     return Answer(
         status=200, body=page.encode(), content_type="text/plain; version=0.0.4; charset=utf-8"
     )
@@ -95,7 +107,7 @@ def _describe(service: Service, name: str) -> dict[str, object]:
         "created": service.model.created,
         "owned_by": "system",
         "root": service.model.names[0],
-        "parent": None,
+        "parent": service.model.names[0] if name in service.adapters else None,
         "max_model_len": service.model.context_length,
         "permission": [permission],
     }

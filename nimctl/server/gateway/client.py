@@ -9,10 +9,11 @@ from typing import cast
 
 from nimctl.server.gateway.admission import Turn
 from nimctl.server.gateway.answers import require_engine
-from nimctl.server.gateway.body import check_body
+from nimctl.server.gateway.body import take_checked_body
 from nimctl.server.gateway.exchange import Exchange
 from nimctl.server.gateway.reader import BODY_TOO_LONG, RequestReader
-from nimctl.server.gateway.routes import Route, find_route
+from nimctl.server.gateway.route import Route
+from nimctl.server.gateway.routes import find_route
 from nimctl.server.gateway.service import Service
 from nimctl.server.gateway.splice import Splice
 from nimctl.server.gateway.wire import (
@@ -162,7 +163,7 @@ class ClientConnection(asyncio.Protocol):
                 if large:  # its body must not gather here
                     self.transport.pause_reading()
                 return
-            body = None if large else self._checked_body(exchange)
+            body = None if large else take_checked_body(self._service, exchange)
             address = require_engine(self._service)
             self._service.begin(exchange)
             self._splice = Splice(self._service, self, exchange, address=address, body=body)
@@ -191,7 +192,7 @@ class ClientConnection(asyncio.Protocol):
     def _admit(self, exchange: Exchange) -> Route:
         """The route, if this caller may take it now with such a body."""
         head, service = exchange.head, self._service
-        route = find_route(head)
+        route = find_route(head, service.model.offer)
         exchange.route = route.path
         if route.keyed:
             exchange.key_name = service.keys.check(head)
@@ -219,9 +220,6 @@ class ClientConnection(asyncio.Protocol):
         if arriving:
             self.transport.resume_reading()
         self._advance()
-
-    def _checked_body(self, exchange: Exchange) -> bytes:
-        return check_body(exchange.take_body(), self._service.model.names)
 
     def _give_up(self, exchange: Exchange, refusal: Answer) -> None:
         """Answer a request that broke off; an answer that has begun just ends with it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nimctl.core.plan import EngineAddress
+from nimctl.core.surface import Offer
 from nimctl.server.gateway.cors import Cors
 from nimctl.server.gateway.tls import TlsFiles
 
@@ -71,6 +72,11 @@ class ServedModel:
         context_length: Tokens of prompt and answer together; None where unknown.
         metadata: Answered as it is by `/v1/metadata`.
         version: Answered as it is by `/v1/version`; NIM's keys are `release` and `api`.
+        manifest: Answered as it is by `/v1/manifest`: the files that are loaded.
+        licence: Answered as it is by `/v1/license`.
+        offer: What the engine behind offers.
+        sequences: How many requests the engine works on at once; None where unknown.
+        adapters: LoRA adapters that are asked for as models of these names.
     """
 
     names: tuple[str, ...]
@@ -78,6 +84,11 @@ class ServedModel:
     context_length: int | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)
     version: Mapping[str, str] = field(default_factory=dict)
+    manifest: Mapping[str, object] = field(default_factory=dict)
+    licence: Mapping[str, object] = field(default_factory=dict)
+    offer: Offer = field(default_factory=Offer)
+    sequences: int | None = None
+    adapters: tuple[str, ...] = ()
 
 
 class EngineState:

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from nimctl.server.gateway.exposition import Family, Sample, counter
+
 _OWN = "nimctl_engine_"
 
 
@@ -19,18 +21,26 @@ class EngineFigures:
         self.silences = 0
         self.phase_s: dict[str, float] = {}
 
-    def render(self) -> list[str]:
-        """The lines of all figures in Prometheus' text format."""
-        page = [
-            f"# HELP {_OWN}restarts_total Starts after the first.",
-            f"# TYPE {_OWN}restarts_total counter",
-            *(f'{_OWN}restarts_total{{why="{why}"}} {n}' for why, n in self.restarts.items()),
-            f"# HELP {_OWN}silences_total Times it did not answer.",
-            f"# TYPE {_OWN}silences_total counter",
-            f"{_OWN}silences_total {self.silences}",
-            f"# HELP {_OWN}start_phase_seconds How long a phase of the last start took.",
-            f"# TYPE {_OWN}start_phase_seconds gauge",
+    def families(self) -> list[Family]:
+        """All figures, for the page."""
+        return [
+            Family(
+                f"{_OWN}restarts_total",
+                "counter",
+                "Starts after the first.",
+                [
+                    Sample(labels=f'{{why="{why}"}}', value=str(n))
+                    for why, n in self.restarts.items()
+                ],
+            ),
+            counter(f"{_OWN}silences_total", "Times it did not answer.", self.silences),
+            Family(
+                f"{_OWN}start_phase_seconds",
+                "gauge",
+                "How long a phase of the last start took.",
+                [
+                    Sample(labels=f'{{phase="{phase}"}}', value=f"{seconds:.3f}")
+                    for phase, seconds in self.phase_s.items()
+                ],
+            ),
         ]
-        for phase, seconds in self.phase_s.items():
-            page.append(f'{_OWN}start_phase_seconds{{phase="{phase}"}} {seconds:.3f}')
-        return page

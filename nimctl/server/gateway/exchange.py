@@ -17,6 +17,9 @@ class Exchange:
         cut_by: Who ended an answer before its end.
         held: It has waited for an engine that was not ready, and waits no more.
         continued: The client was told to send the body it had announced.
+        adapter: The LoRA adapter that was to be loaded or unloaded.
+        is_event_stream: The engine answers with server-sent events.
+        last_bytes: The end of an answer that reached its end; counts of tokens are in it.
     """
 
     def __init__(self, head: RequestHead) -> None:
@@ -35,6 +38,9 @@ class Exchange:
         self.cut_by: str | None = None
         self.held = False
         self.continued = False
+        self.adapter: str | None = None
+        self.is_event_stream = False
+        self.last_bytes = b""
 
     def take_body(self) -> bytes:
         """The body parts that were not passed on yet, which then count as passed on."""

@@ -169,12 +169,13 @@ class Gateway:
             await asyncio.sleep(_POLL_S)
 
     async def _tick(self) -> None:
-        """Measure how late the loop is, and let connections see their deadlines."""
+        """Measure how late the loop is, look at the engine, let connections see their deadlines."""
         while True:
             due_s = time.monotonic() + TICK_S
             await asyncio.sleep(TICK_S)
             now_s = time.monotonic()
             self._service.metrics.loop_lag.observe(max(0.0, now_s - due_s))
+            self._service.watch_engine()
             for client in tuple(self._clients):
                 client.check_deadline(now_s)
 

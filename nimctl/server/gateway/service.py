@@ -10,6 +10,10 @@ from nimctl.server.gateway.keys import KeyRing
 from nimctl.server.gateway.metrics import Metrics
 from nimctl.server.gateway.pool import EnginePool
 
+CANCEL = "/v1/responses/{id}/cancel"
+LOAD_ADAPTER = "/v1/load_lora_adapter"
+UNLOAD_ADAPTER = "/v1/unload_lora_adapter"
+
 
 @dataclass(kw_only=True, slots=True)
 class Service:
@@ -21,6 +25,7 @@ class Service:
         admission: The places in the engine.
         draining: No connection is kept for another request.
         answered_bytes: What the engine has given in answers that are over, failures left out.
+        adapters: LoRA adapters loaded at the start or since.
     """
 
     config: GatewayConfig
@@ -34,6 +39,20 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     draining: bool = False
     answered_bytes: int = 0
+    adapters: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.adapters = list(self.model.adapters)
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """What may be asked for as a model: its public names, and the adapters."""
+        return (*self.model.names, *self.adapters)
+
+    def watch_engine(self) -> None:
+        """Note that an engine which is gone forgets the adapters loaded since its start."""
+        if self.engine.address is None:
+            self.adapters[:] = self.model.adapters
 
     def begin(self, exchange: Exchange) -> None:
         """Count a request that goes to the engine."""
@@ -43,15 +62,22 @@ class Service:
     def settle(self, exchange: Exchange) -> None:
         """Count a request that is over, and report it."""
         metrics = self.metrics
-        metrics.requests[exchange.route, exchange.head.method, exchange.status] += 1
-        metrics.received_bytes += exchange.body_bytes
-        metrics.sent_bytes += exchange.sent_bytes
-        if exchange.cut_by is not None:
-            metrics.cut[exchange.cut_by] += 1
+        metrics.count_request(exchange)
         if exchange.in_engine:
             metrics.running -= 1
             if exchange.cut_by is None and exchange.status < 400:
                 metrics.succeeded += 1
+                metrics.observe_answer(exchange)
+                self._note_adapter(exchange)
             elif exchange.cut_by != "client":
                 metrics.failed += 1
         self.on_access(exchange.record())
+
+    def _note_adapter(self, exchange: Exchange) -> None:
+        name = exchange.adapter
+        if name is None:
+            return
+        if exchange.route == LOAD_ADAPTER and name not in self.served_names:
+            self.adapters.append(name)
+        elif exchange.route == UNLOAD_ADAPTER and name in self.adapters:
+            self.adapters.remove(name)

@@ -20,6 +20,10 @@ from nimctl.server.gateway.wire import (
 )
 
 MAX_ENGINE_HEAD_BYTES = 64 * 1024
+# The end of an answer tells its tokens, and what is shorter than this (`[DONE]`, the last chunk)
+# tells nothing.
+TELLING_BYTES = 32
+KEPT_BYTES = 4096
 HEAD_END = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -69,6 +73,7 @@ class Splice(asyncio.Protocol):
         self._head = b""
         self._flowing = False
         self._sent_bytes = 0
+        self._last = self._before_last = b""
         self._over = False
         # A body that is streamed cannot be sent twice, so it gets a connection that is not stale.
         reused = service.pool.take(address) if body is not None else None
@@ -148,7 +153,11 @@ class Splice(asyncio.Protocol):
             return
         if self._unchunk:
             data = self._response.take_body()
-        self._sent_bytes += len(data)
+        size = len(data)
+        self._sent_bytes += size
+        if size > TELLING_BYTES:
+            self._before_last = self._last
+            self._last = data
         self._write(head + data if head else data)
         if self._response.complete:
             self._finish()
@@ -164,6 +173,7 @@ class Splice(asyncio.Protocol):
             self._exchange.first_byte_s = waited_s = time.monotonic() - self._exchange.started_s
             self._service.metrics.first_byte.observe(waited_s)
             if self._response.is_event_stream:
+                self._exchange.is_event_stream = True
                 self._service.metrics.first_token.observe(waited_s)
         return head, data
 
@@ -212,6 +222,8 @@ class Splice(asyncio.Protocol):
             self._engine = None
             self._service.pool.give(self._address, engine)
         self.abort()
+        self._forget_all_but_the_end()
+        self._exchange.last_bytes = self._before_last + self._last
         self._client.done(self._exchange, keep_alive=self._keep_client)
 
     @property
@@ -221,8 +233,13 @@ class Splice(asyncio.Protocol):
 
     def pause(self) -> None:
         """The client reads slowly: let the engine wait."""
+        self._forget_all_but_the_end()
         if self._engine is not None:
             self._engine.pause_reading()
+
+    def _forget_all_but_the_end(self) -> None:
+        self._before_last = self._before_last[-KEPT_BYTES:]
+        self._last = self._last[-KEPT_BYTES:]
 
     def resume(self) -> None:
         """The client reads again."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -210,9 +211,10 @@ def start_gateway(tmp_path):
     """Start gateways on free ports; all are closed at the end, and none may have had a bug."""
     gateways = []
 
-    def start(engine=None, new_loop=new_event_loop, **config):
+    def start(engine=None, new_loop=new_event_loop, served=(), **config):
         config = GatewayConfig(**{"port": 0, **config})
-        gateways.append(RunningGateway(tmp_path, config, MODEL, new_loop))
+        model = replace(MODEL, **dict(served))
+        gateways.append(RunningGateway(tmp_path, config, model, new_loop))
         if engine is not None:
             gateways[-1].state.ready(engine.address)
         return gateways[-1]
@@ -282,7 +284,7 @@ class ScriptedEngine:
             connection, _ = self._listener.accept()
             connections.append(connection)
             data = b""
-            while b"\r\n\r\n" not in data or not data.endswith(b"}"):
+            while b"\r\n\r\n" not in data or not (data.endswith(b"}") or data[:3] == b"GET"):
                 part = connection.recv(65536)
                 data += part
                 if not part:

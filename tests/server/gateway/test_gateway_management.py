@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import socket
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 from nimctl.core.plan import EngineAddress
 from nimctl.errors import InputError
 from nimctl.server.gateway import ApiKey, GatewayConfig, ServedModel
-from nimctl.server.gateway.metrics import append_engine_metrics
 from nimctl.server.gateway.ports import find_port_holder
 
 KEYS = (ApiKey(name="alice", key="k-alice"), ApiKey(name="bob", key="k-bob"))
@@ -182,39 +180,6 @@ def test_health_and_metrics_need_no_key(start_gateway, engine, raw):
 
 def test_keys_are_not_shown():
     assert "k-bob" not in repr(GatewayConfig(api_keys=KEYS))
-
-
-def test_metrics_of_gateway_and_engine_on_one_valid_page(gateway, raw):
-    gateway.exchange(raw.post(stream=True, headers=["Connection: close"]))
-    status, headers, body = raw.parse(gateway.exchange(raw.get("/v1/metrics")))
-    page = body.decode()
-    assert status == 200
-    assert headers["content-type"].startswith("text/plain; version=0.0.4")
-    families = re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)
-    assert len(families) == len(set(families))
-    assert {"request_success_total", "fake_tokens_total", "fake_wait_seconds"} < set(families)
-    samples = dict(line.rsplit(" ", 1) for line in page.splitlines() if line[0] != "#")
-    assert len(samples) == len([line for line in page.splitlines() if line[0] != "#"])
-    assert samples["num_requests_running"] == "0"  # the gateway's, not the engine's 99
-    assert samples["request_success_total"] == "1"
-    assert samples["time_to_first_token_seconds_count"] == "1"
-    route = 'route="/v1/chat/completions",method="POST",status="200"'
-    assert samples[f"nimctl_gateway_requests_total{{{route}}}"] == "1"
-    assert samples['fake_tokens_total{model="fake"}'] == "7"
-    assert "not of the format" not in page
-
-
-def test_metrics_of_an_engine_that_hangs(start_gateway, deaf_engine, raw):
-    gateway = start_gateway(deaf_engine)
-    status, _, body = raw.parse(gateway.exchange(raw.get("/v1/metrics")))
-    assert status == 200
-    assert b"nimctl_gateway_ready 1\n" in body
-
-
-def test_engine_cannot_repeat_a_series_of_a_histogram():
-    own = "# TYPE a_seconds histogram\na_seconds_count 1\n"
-    engine = "# TYPE a_seconds_count counter\na_seconds_count 5\nb 1\n"
-    assert append_engine_metrics(own, engine) == own + "b 1\n"
 
 
 def test_taken_port_names_its_holder(gateway, start_gateway):
