@@ -123,6 +123,8 @@ def test_a_stubborn_engine_is_ended_at_once_when_there_is_a_hurry(start, log):
 def test_an_engine_that_stands_still_is_ended_too(start, log):
     process, pids = start_engine(start, log, "plain")
     os.kill(pids[0], signal.SIGSTOP)
+    while b") T " not in Path(f"/proc/{pids[0]}/stat").read_bytes():
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 137
     wait_until_gone(*pids)
