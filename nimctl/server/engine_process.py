@@ -18,7 +18,7 @@ from nimctl.errors import EngineError
 from nimctl.server import guard
 from nimctl.server.engine_call import NoAnswerError, call_engine, generate_token
 from nimctl.server.last_words import describe_exit, explain_end
-from nimctl.server.session_cpu import read_session_cpu_s
+from nimctl.server.session_cpu import SessionCpu
 from nimctl.server.strays import end_strays, new_mark
 
 _POLL_S = 0.1
@@ -231,9 +231,9 @@ class EngineProcess:
         if process.returncode is not None and process.returncode < 0:
             await asyncio.to_thread(end_strays, self._mark)
 
-    def read_cpu_s(self) -> float | None:
-        """Processor time of all the processes in the guard's session so far, in seconds."""
-        return read_session_cpu_s(self._running().pid)
+    def make_cpu_clock(self) -> SessionCpu:
+        """Tells the processor time of its processes: all of the guard's session."""
+        return SessionCpu(self._running().pid)
 
     def describe_end(self) -> str:
         """How the engine ended, without its words: fit for clients."""

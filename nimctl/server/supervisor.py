@@ -171,7 +171,7 @@ class Supervisor:
             health_path=self._launch.ready_path,
             model_name=self._model_name,
             activity=self._activity,
-            cpu_s=engine.read_cpu_s,
+            cpu_s=engine.make_cpu_clock().read_s,
             limits=self._watch_limits,
             on_cause=self._take_cause,
         )

@@ -33,6 +33,7 @@ class WatchLimits:
 
     Attributes:
         look_every_s: How often the signs of life are looked at.
+        ask_after_s: The health path is asked when no sign was seen for so long.
         silent_s: No answer and no byte for so long: not ready; unless it is busy.
         busy_limit_s: The same for an engine that computes while requests are in it; and how long a
             token may take then, as some may be long prompts, and others wait in front of ours.
@@ -49,8 +50,9 @@ class WatchLimits:
         hung_s: Not ready for so long: it is ended and started again. 0 never does that.
     """
 
-    look_every_s: float = 0.2
-    silent_s: float = 0.75
+    look_every_s: float = 0.1
+    ask_after_s: float = 0.2
+    silent_s: float = 0.7
     busy_limit_s: float = 300.0
     busy_cpu_share: float = 0.05
     last_breath_s: float = 0.3
@@ -213,7 +215,8 @@ class _HealthSign:
         limit_s = self._limits.busy_limit_s if busy else self._limits.silent_s
         if not self.fault and self._unheard_s >= limit_s:
             self.fault = f"The engine has not answered since {_clock(self._unheard_s)}."
-        self.ask()
+        if self._unheard_s >= self._limits.ask_after_s:
+            self.ask()
 
     def ask(self) -> asyncio.Future[None]:
         """Ask, unless an answer is awaited already; done when there is one."""

@@ -13,6 +13,7 @@ from nimctl.server.watch import EngineWatch, WatchLimits
 # Quick, and far enough apart for a machine with other work.
 LIMITS = {
     "look_every_s": 0.02,
+    "ask_after_s": 0.02,
     "silent_s": 0.2,
     "idle_token_every_s": 60.0,
     "busy_token_every_s": 60.0,
