@@ -16,6 +16,7 @@ from nimctl.server.gateway.route import Route
 from nimctl.server.gateway.routes import find_route
 from nimctl.server.gateway.service import Service
 from nimctl.server.gateway.splice import Splice
+from nimctl.server.gateway.usage import has_said_all
 from nimctl.server.gateway.wire import (
     Answer,
     RefusedError,
@@ -235,7 +236,7 @@ class ClientConnection(asyncio.Protocol):
         if self._splice is not None:
             self._splice.abort()
         exchange.status = exchange.status or CLIENT_CLOSED_REQUEST
-        exchange.cut_by = "client"
+        exchange.cut_by = None if has_said_all(exchange.last_bytes) else "client"
         self._retire(exchange)
 
     # Its answer

@@ -19,7 +19,7 @@ class Exchange:
         continued: The client was told to send the body it had announced.
         adapter: The LoRA adapter that was to be loaded or unloaded.
         is_event_stream: The engine answers with server-sent events.
-        last_bytes: The end of an answer that reached its end; counts of tokens are in it.
+        last_bytes: The end of the engine's answer; counts of tokens are in it.
     """
 
     def __init__(self, head: RequestHead) -> None:

@@ -20,8 +20,7 @@ from nimctl.server.gateway.wire import (
 )
 
 MAX_ENGINE_HEAD_BYTES = 64 * 1024
-# The end of an answer tells its tokens, and what is shorter than this (`[DONE]`, the last chunk)
-# tells nothing.
+# The end of an answer tells its tokens; what is shorter than this is `[DONE]` or the last chunk.
 TELLING_BYTES = 32
 KEPT_BYTES = 4096
 HEAD_END = b"\r\n\r\n"
@@ -73,7 +72,7 @@ class Splice(asyncio.Protocol):
         self._head = b""
         self._flowing = False
         self._sent_bytes = 0
-        self._last = self._before_last = b""
+        self._last = self._before_last = self._mark = b""
         self._over = False
         # A body that is streamed cannot be sent twice, so it gets a connection that is not stale.
         reused = service.pool.take(address) if body is not None else None
@@ -158,6 +157,8 @@ class Splice(asyncio.Protocol):
         if size > TELLING_BYTES:
             self._before_last = self._last
             self._last = data
+        else:
+            self._mark = data
         self._write(head + data if head else data)
         if self._response.complete:
             self._finish()
@@ -222,8 +223,6 @@ class Splice(asyncio.Protocol):
             self._engine = None
             self._service.pool.give(self._address, engine)
         self.abort()
-        self._forget_all_but_the_end()
-        self._exchange.last_bytes = self._before_last + self._last
         self._client.done(self._exchange, keep_alive=self._keep_client)
 
     @property
@@ -254,6 +253,8 @@ class Splice(asyncio.Protocol):
             self._service.answered_bytes += self.answered_bytes
         self._over = True
         self._exchange.sent_bytes = self._sent_bytes
+        self._forget_all_but_the_end()
+        self._exchange.last_bytes = self._before_last + self._last + self._mark
         if self._connecting is not None:
             self._connecting.cancel()
         if self._engine is not None:

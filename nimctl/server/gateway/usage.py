@@ -12,6 +12,7 @@ _PROMPT = re.compile(rb'"(?:prompt_tokens|input_tokens)"\s*:\s*(\d+)')
 _PROMPT_PARTS = re.compile(rb'"cache_n"\s*:\s*(\d+)\s*,\s*"prompt_n"\s*:\s*(\d+)')
 _GENERATED = re.compile(rb'"(?:completion_tokens|output_tokens|predicted_n)"\s*:\s*(\d+)')
 _FINISH = re.compile(rb'"(?:finish_reason|stop_reason|status)"\s*:\s*"([a-z_]{1,32})"')
+_DONE = b"\ndata: [DONE]\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,14 @@ def read_usage(last_bytes: bytes) -> Usage:
         generated_tokens=_last_number(_GENERATED, last_bytes),
         finish_reason=_last_word(last_bytes),
     )
+
+
+def has_said_all(last_bytes: bytes) -> bool:
+    """Whether a stream has come to its `[DONE]`: OpenAI's client leaves then, and misses nothing.
+
+    Inside an event there is no line of its own, so no text can feign that one.
+    """
+    return _DONE in last_bytes
 
 
 def _last_number(pattern: re.Pattern[bytes], data: bytes) -> int | None:

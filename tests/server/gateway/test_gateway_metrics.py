@@ -157,6 +157,34 @@ def test_llama_cpps_figures_under_nims_names(start_gateway, scripted_engine, scr
     assert samples["llamacpp:prompt_tokens_cached_total", ()] == 117
 
 
+@pytest.mark.parametrize(
+    ("last", "cut_by"),
+    [
+        (["data: [DONE]\n\n"], None),
+        (["data: {}\n\ndata: [DONE]\n\n"], None),
+        (['data: {"text": "data: [DONE]"}\n\n'], "client"),
+        ([], "client"),
+    ],
+    ids=["done", "done with more", "a text about it", "not done"],
+)
+def test_a_client_that_leaves_at_done_has_missed_nothing(
+    last, cut_by, start_gateway, scripted_engine, raw
+):
+    usage = 'data: {"choices": [{"finish_reason": "stop"}], "usage": {"completion_tokens": 4}}\n\n'
+    head = (
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    chunks = "".join(f"{len(event):x}\r\n{event}\r\n" for event in (usage, *last))
+    gateway = start_gateway(scripted_engine((head + chunks).encode(), close=False))
+    with gateway.connect() as client:
+        client.sendall(raw.post(stream=True))
+        raw.read_until(client, chunks[-20:].encode())
+    [record] = raw.until(lambda: gateway.records)
+    assert (record.status, record.cut_by) == (200, cut_by)
+    assert gateway.metrics.generated_tokens.count == (cut_by is None)
+    assert gateway.metrics.succeeded == (cut_by is None)
+
+
 def test_engine_that_hangs(start_gateway, deaf_engine, scrape):
     samples = read(scrape(start_gateway(deaf_engine)))
     assert samples["nimctl_gateway_ready", ()] == 1
