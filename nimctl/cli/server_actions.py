@@ -5,21 +5,19 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from nimctl.cli.log_files import new_log_file
 from nimctl.cli.registry import ServerRecord, choose_servers, find_server, read_servers
 from nimctl.cli.terminal import print_json, print_line, print_note
 from nimctl.core.units import format_duration
 from nimctl.errors import EngineError, InputError, InterruptedByUserError, NimctlError
 from nimctl.server import DetachedProcess
 from nimctl.settings import Settings
-from nimctl.settings.places import user_state_folder
 
 _POLL_S = 0.1
 _ASK_S = 1.0
-_LOGS_KEPT = 10
 _LAST_WORDS = ("error: ", "hint:  ")
 
 
@@ -136,7 +134,7 @@ def start_detached(arguments: list[str], settings: Settings, *, json: bool) -> N
     Raises:
         NimctlError: it ended instead; the message is its own, as is the exit code.
     """
-    log_path = _new_log()
+    log_path = new_log_file("logs/servers", ".log")
     own, dashes, of_engine = _split(arguments, "--")
     alike = [one for one in own if one not in ("--detach", "--json")]
     child = DetachedProcess(
@@ -192,28 +190,6 @@ def _list_kinds(above: type[NimctlError] = NimctlError) -> Iterator[type[NimctlE
     for kind in above.__subclasses__():
         yield kind
         yield from _list_kinds(kind)
-
-
-def _new_log() -> Path:
-    """The file for what a detached server says, in a folder that keeps the newest few.
-
-    Raises:
-        InputError: there is no place to write it.
-    """
-    state = user_state_folder()
-    if state is None:
-        raise InputError("there is no home folder for logs", hint="set XDG_STATE_HOME to a folder")
-    folder = state / "logs" / "servers"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for old in sorted(folder.glob("*.log"), key=lambda path: path.name)[: -_LOGS_KEPT + 1]:
-            old.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the folder for logs, {folder}, cannot be written: {error.strerror}",
-            hint="set XDG_STATE_HOME to a folder that can be written",
-        ) from error
-    return folder / f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S.%f')}.log"
 
 
 def _choose_one(name: str) -> ServerRecord:

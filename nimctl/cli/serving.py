@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from nimctl.cache import Cache, CacheEntry
@@ -17,6 +16,7 @@ from nimctl.cli.choosing import (
 )
 from nimctl.cli.gateway_settings import choose_tls, make_gateway_config, read_api_keys
 from nimctl.cli.launching import choose_served_names, make_state_dir
+from nimctl.cli.log_files import new_log_file
 from nimctl.cli.registry import ServerRecord, describe_self, registered
 from nimctl.cli.serve_events import tell_json, tell_person
 from nimctl.cli.served_model import describe_served_model
@@ -40,8 +40,6 @@ from nimctl.server import (
     serve_model,
 )
 from nimctl.settings import Settings
-
-_LOGS_KEPT = 10
 
 
 def print_plan(choice: Choice, engine_args: tuple[str, ...], *, json: bool) -> None:
@@ -86,7 +84,7 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
             model=describe_served_model(choice, entry, launch),
             gateway=gateway,
             environment=settings.environment,
-            log_path=_new_log(choice),
+            log_path=new_log_file("logs", f"-{choice.manifest.short_name}.log"),
             state_dir=state_dir,
             start_timeout_s=settings.start_timeout_s,
             watch=WatchLimits(hung_s=settings.hang_timeout_s),
@@ -172,26 +170,3 @@ def _state_dir(settings: Settings) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _new_log(choice: Choice) -> Path:
-    """The file for the engine's output, in a folder that keeps the newest few.
-
-    Raises:
-        InputError: there is no place to write it.
-    """
-    from platformdirs import user_state_path
-
-    folder = user_state_path("nimctl") / "logs"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for old in sorted(folder.glob("*.log"), key=lambda path: path.name)[: -_LOGS_KEPT + 1]:
-            for part in folder.glob(f"{old.name}*"):
-                part.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the folder for the engine's log, {folder}, cannot be written: {error.strerror}",
-            hint="set XDG_STATE_HOME to a folder that can be written",
-        ) from error
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    return folder / f"{stamp}-{choice.manifest.short_name}.log"
