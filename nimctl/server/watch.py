@@ -159,7 +159,7 @@ class _Effort:
 
     def __init__(self, cpu_s: Callable[[], float | None], limits: WatchLimits) -> None:
         self._cpu_s = cpu_s
-        self._window_s = limits.silent_s / 2
+        self._window_s = limits.silent_s / 3  # known by when silence would count
         self._share = limits.busy_cpu_share
         self._seen: deque[tuple[float, float]] = deque()
 
