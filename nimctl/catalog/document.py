@@ -19,7 +19,7 @@ KeyPath = tuple[str | int, ...]
 _MAX_DEPTH = 32
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})")
+_INTEGER = re.compile(r"[-+]?(0|[1-9](?:_?[0-9]){0,30})")
 _FLOAT = re.compile(r"[-+]?[0-9]{1,30}\.[0-9]{0,30}([eE][-+]?[0-9]{1,3})?")
 
 
