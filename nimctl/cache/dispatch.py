@@ -221,6 +221,11 @@ class Dispatch:
         lease.intake.block_arrived.notify_all()
         self._work.notify_all()
 
+    def list_parts(self) -> tuple[tuple[Part, int], ...]:
+        """The part and the bytes here of every file on its way."""
+        with self._lock:
+            return tuple((intake.part, intake.received_bytes) for intake in self._intakes)
+
     def list_received(self) -> tuple[tuple[str, int], ...]:
         """Path and bytes here of every file on its way."""
         with self._lock:

@@ -19,7 +19,7 @@ from nimctl.cache.progress import (
     OnProgress,
     Progress,
 )
-from nimctl.cache.receiving import receive_spans, watch_transfers
+from nimctl.cache.receiving import flush_parts, receive_spans, watch_transfers
 from nimctl.cache.records import find_entry, is_fixed, write_entry
 from nimctl.cache.request import FetchRequest, choose_files
 from nimctl.cache.snapshot import make_snapshot
@@ -129,6 +129,9 @@ class Fetch:
         def watch(on_progress: OnProgress) -> None:
             watch_transfers(dispatch, stop, on_progress)
 
+        def flush(on_progress: OnProgress) -> None:
+            flush_parts(dispatch, stop)
+
         def end() -> None:
             stop.set()
             dispatch.stop()
@@ -136,7 +139,7 @@ class Fetch:
         return run_all(
             [transfer.run for transfer in transfers],
             threads=FILES_AT_ONCE,
-            assistants=[connect] * self._source.connections + [watch],
+            assistants=[connect] * self._source.connections + [watch, flush],
             on_end=end,
             on_progress=self._totals,
         )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 
 from nimctl.cache.journal import Journal, read_journal
 from nimctl.cache.layout import Layout, sync_folder
@@ -43,6 +44,9 @@ class Part:
         self.kept = read_journal(_journal_of(path), size_bytes) if size_bytes else {}
         self.is_worth_keeping = bool(self.kept)
         self._descriptor = _open(path)
+        self._closing = Lock()
+        self._is_closed = False
+        self._failed_flush: OSError | None = None
         self._journal: Journal | None = None
         if size_bytes:
             try:
@@ -81,6 +85,21 @@ class Part:
         """Fill `buffer` from a place on; gives how many bytes that were, fewer at the end."""
         return os.preadv(self._descriptor, [buffer], start_bytes)
 
+    def flush(self) -> None:
+        """Have what was written put on the disk now, so that `publish` has little to wait for.
+
+        The kernel tells a failure to write only once, so it is kept for `publish` to raise.
+        """
+        with self._closing:
+            if not self._is_closed:
+                try:
+                    if hasattr(os, "fdatasync"):
+                        os.fdatasync(self._descriptor)
+                    else:
+                        os.fsync(self._descriptor)
+                except OSError as error:
+                    self._failed_flush = error
+
     def record(self, block: int, blake3: bytes) -> None:
         """Note that a block is there and what it hashes to."""
         if self._journal is not None:
@@ -94,7 +113,10 @@ class Part:
         Raises:
             FetchError: another process took this one for dead and goes on with the part, or
                 something else is in the place of the blob.
+            OSError: the disk did not take the bytes.
         """
+        if self._failed_flush is not None:
+            raise self._failed_flush
         os.ftruncate(self._descriptor, size_bytes)
         os.fchmod(self._descriptor, 0o444)
         os.fsync(self._descriptor)
@@ -122,7 +144,9 @@ class Part:
 
     def close(self) -> None:
         """Close the files."""
-        os.close(self._descriptor)
+        with self._closing:
+            self._is_closed = True
+            os.close(self._descriptor)
         if self._journal is not None:
             self._journal.close()
 

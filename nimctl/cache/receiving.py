@@ -7,10 +7,14 @@ from blake3 import blake3
 from nimctl.cache.blocks import BLOCK_BYTES
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.intake import Lease
+from nimctl.cache.part import Part
 from nimctl.cache.progress import FileAdvanced, OnProgress
 from nimctl.core.source import Listing, Source, TemporaryFetchError
 
 TELL_EVERY_S = 0.2
+FLUSH_EVERY_S = 0.05
+FLUSH_BYTES = 32 * BLOCK_BYTES
+"""So much of a file is put on the disk at a time, while more arrives."""
 
 
 def receive_spans(dispatch: Dispatch, source: Source, listing: Listing) -> None:
@@ -35,6 +39,16 @@ def watch_transfers(dispatch: Dispatch, stop: Event, on_progress: OnProgress) ->
         dispatch.observe_rate()
         dispatch.replace_slow()
         dispatch.end_trickle()
+
+
+def flush_parts(dispatch: Dispatch, stop: Event) -> None:
+    """Have the disk work while bytes arrive, instead of at the end of each file, until `stop`."""
+    flushed: dict[Part, int] = {}
+    while not stop.wait(FLUSH_EVERY_S):
+        for part, received_bytes in dispatch.list_parts():
+            if received_bytes - flushed.get(part, 0) >= FLUSH_BYTES:
+                part.flush()
+                flushed[part] = received_bytes
 
 
 def _receive(dispatch: Dispatch, lease: Lease, source: Source, listing: Listing) -> None:

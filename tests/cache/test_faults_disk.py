@@ -1,5 +1,6 @@
 """A fetch killed at every step, and on a disk that is full or broken: nothing wrong ever shows."""
 
+import errno
 import hashlib
 import os
 import random
@@ -282,3 +283,23 @@ def test_bytes_that_vanish_from_a_part_are_no_shorter_file(stock: Stock) -> None
     os.truncate(path, BLOCK_BYTES // 2)
     with closing(part), pytest.raises(OSError, match="gone"):
         hash_arriving(dispatch, intake)
+
+
+def test_a_disk_that_fails_while_bytes_arrive_is_told_though_it_takes_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells such a failure once, and the sync at the end knows nothing of it."""
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    part = Part(tmp_path / "x.part", SIZE_BYTES)
+    part.write(0, memoryview(WEIGHTS))
+    monkeypatch.setattr(os, "fdatasync", fail)
+    part.flush()
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="Input/output"):
+        part.publish(tmp_path / "blob", SIZE_BYTES)
+    part.close()
+    part.flush()
+    assert not (tmp_path / "blob").exists()
