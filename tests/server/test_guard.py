@@ -126,7 +126,7 @@ def test_an_engine_that_stands_still_is_ended_too(start, log):
     while b") T " not in Path(f"/proc/{pids[0]}/stat").read_bytes():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 137
+    assert process.wait(30) in (137, 143)  # whichever of the two signals it hears first
     wait_until_gone(*pids)
 
 

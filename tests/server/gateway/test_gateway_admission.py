@@ -52,27 +52,20 @@ def test_more_than_may_wait_are_told_to_come_back(slow_engine, start_gateway, ra
         assert raw.parse(raw.read_answer(second))[0] == 200
 
 
-def test_official_client_comes_back_by_itself(slow_engine, start_gateway):
-    gateway = start_gateway(slow_engine, max_running=1, max_waiting=0)
-    failures = []
-
-    def ask(retries):
-        with OpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=retries) as client:
-            try:
-                client.chat.completions.create(
-                    model="fake", messages=[{"role": "user", "content": "?"}]
-                )
-            except RateLimitError as error:
-                failures.append(error)
-
-    first = threading.Thread(target=ask, args=(0,))
-    first.start()
-    while not gateway.admission.running:
-        pass
-    ask(0)
-    first.join()
-    assert len(failures) == 1
-    assert failures[0].code == "too_many_requests"
+def test_official_client_is_told_of_the_limit(start_engine, start_gateway, raw):
+    engine = start_engine("--chunks", "1000", "--interval-ms", "50")
+    gateway = start_gateway(engine, max_running=1, max_waiting=0)
+    with (
+        asked(gateway, raw, **STREAM),
+        OpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as client,
+    ):
+        raw.until(lambda: gateway.admission.running == 1)
+        with pytest.raises(RateLimitError) as told:
+            client.chat.completions.create(
+                model="fake", messages=[{"role": "user", "content": "?"}]
+            )
+    assert told.value.code == "too_many_requests"
+    assert int(told.value.response.headers["retry-after"]) > 0
 
 
 def test_who_leaves_the_queue_is_forgotten(slow_engine, start_gateway, raw):
