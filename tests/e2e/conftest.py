@@ -60,13 +60,17 @@ class Server:
         )
         self.url = None
 
-    def wait_until_ready(self):
+    def wait_for(self, name):
+        """The next event of that name."""
         for line in self.process.stdout:
             event = json.loads(line)
-            if event["event"] == "ready":
-                self.url = event["url"]
-                return self
+            if event["event"] == name:
+                return event
         raise AssertionError(self.process.stderr.read())
+
+    def wait_until_ready(self):
+        self.url = self.wait_for("ready")["url"]
+        return self
 
     def end(self):
         """Exit code and standard error."""

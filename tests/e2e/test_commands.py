@@ -92,12 +92,21 @@ class TestServe:
         wait_until(lambda: not any(map(is_alive, pids)))
 
     def test_an_engine_that_is_killed_ends_the_server_with_its_cause(self, start_server):
-        server = start_server().wait_until_ready()
+        server = start_server(NIMCTL_RESTART_LIMIT="0").wait_until_ready()
         os.kill(server.descendants()[-1], signal.SIGKILL)
         code, errors = server.end()
         assert code == 5
         assert "SIGKILL" in errors
         assert "Traceback" not in errors
+
+    def test_an_engine_that_is_killed_is_started_again(self, start_server):
+        server = start_server().wait_until_ready()
+        os.kill(server.descendants()[-1], signal.SIGKILL)
+        said = server.wait_for("restarting")
+        assert "SIGKILL" in said["cause"]
+        assert server.wait_for("ready_again")["url"] == server.url
+        body = {"model": MODEL, "prompt": "The capital of France is", "max_tokens": 4}
+        assert httpx.post(f"{server.url}/v1/completions", json=body, timeout=60).status_code == 200
 
     def test_a_taken_port_is_said_with_a_way_out(self, nimctl, downloaded):
         with socket.create_server(("127.0.0.1", 0)) as taken:
