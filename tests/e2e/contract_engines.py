@@ -54,6 +54,7 @@ CONTRACT_ENGINES = {
     ),
     "vllm": ContractEngine(
         title="vLLM",
+        cannot={"required tools": "it wants --tool-call-parser, which nimctl does not choose yet"},
         lacks=("/v1/embeddings", "/v1/rerank", "/v1/ranking", "/v1/load_lora_adapter"),
         refuses={"guided_decoding_backend": "xgrammar"},
     ),
