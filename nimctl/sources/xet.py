@@ -27,9 +27,10 @@ _BUFFER_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Group:
-    streams: Any
-    until_s: float
+class _Login:
+    address: str
+    token: str
+    expires_s: int
 
 
 class XetStorage:
@@ -56,7 +57,7 @@ class XetStorage:
         self._read_token = read_token
         self._xet = _import_xet()
         self._session = self._xet.XetSession(_configure(self._xet, stall_timeout_s))
-        self._groups: dict[str, _Group] = {}
+        self._logins: dict[str, _Login] = {}
         self._lock = Lock()
 
     @contextmanager
@@ -79,27 +80,32 @@ class XetStorage:
             return
         with self._losses_in_words(repository):
             file = self._xet.XetFileInfo(xet_hash, size_bytes)
-            pieces = self._open_group(repository).download_stream(
-                file, start=start_bytes, end=end_bytes
-            )
+            group = self._open_group(repository)
+            pieces = group.download_stream(file, start=start_bytes, end=end_bytes)
         try:
             yield ByteStream(
                 start_bytes=start_bytes,
                 chunks=self._read(repository, pieces, end_bytes - start_bytes),
-                cancel=pieces.cancel,
+                cancel=group.abort,
             )
         finally:
-            pieces.cancel()
+            group.abort()
 
     def _open_group(self, repository: str) -> Any:
-        """The streams of one commit, with a token that is still good for a while."""
+        """A group of one stream: another thread may end a group while its stream is read, while
+        a stream that is read refuses to be ended ("Already borrowed").
+        """
         with self._lock:
-            group = self._groups.get(repository)
-            if group is None or group.until_s < time.time():
-                group = self._groups[repository] = self._log_in(repository)
-            return group.streams
+            login = self._logins.get(repository)
+            if login is None or login.expires_s - _RENEWED_BEFORE_S < time.time():
+                login = self._logins[repository] = self._log_in(repository)
+        return self._session.new_download_stream_group(
+            endpoint=login.address,
+            token=login.token,
+            token_expiry_unix_secs=login.expires_s,
+        )
 
-    def _log_in(self, repository: str) -> _Group:
+    def _log_in(self, repository: str) -> _Login:
         answer = self._read_token(repository)
         address, token, expires_s = (answer.get(name) for name in ("casUrl", "accessToken", "exp"))
         if (
@@ -109,10 +115,7 @@ class XetStorage:
         ):
             raise FetchError(f"{self._hub} does not tell where its Xet storage is")
         check_storage_address(self._hub, address)
-        streams = self._session.new_download_stream_group(
-            endpoint=address, token=token, token_expiry_unix_secs=expires_s
-        )
-        return _Group(streams=streams, until_s=expires_s - _RENEWED_BEFORE_S)
+        return _Login(address=address, token=token, expires_s=expires_s)
 
     def _read(self, repository: str, pieces: Iterator[bytes], length_bytes: int) -> Iterator[bytes]:
         left = length_bytes
@@ -131,7 +134,7 @@ class XetStorage:
             yield
         except (OSError, RuntimeError) as error:
             with self._lock:
-                self._groups.pop(repository, None)
+                self._logins.pop(repository, None)
             if "Data integrity error" in str(error):
                 raise DigestMismatchError(
                     f"the Xet storage holds damaged bytes ({error})",

@@ -5,15 +5,18 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from fake_hub import FakeHub
 
+from nimctl.core.source import TemporaryFetchError
 from nimctl.errors import FetchError
 from nimctl.sources.xet import XetStorage, check_storage_address
 
@@ -150,6 +153,19 @@ def test_a_token_near_its_end_is_renewed(storage, uploaded, life_s, tokens) -> N
         with there.stream("acme/data", uploaded[1], len(WEIGHTS), start, start + 9) as stream:
             assert b"".join(stream.chunks) == WEIGHTS[start : start + 9]
     assert asked == ["acme/data"] * tokens
+
+
+def test_a_read_that_waits_is_ended_by_another_thread(uploaded) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor() as threads:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        login = {"casUrl": address, "accessToken": "t", "exp": int(time.time()) + 3600}
+        there = XetStorage(address, stall_timeout_s=600, read_token=lambda _: login)
+        with there.stream("acme/data", uploaded[1], len(WEIGHTS), 0, 9) as stream:
+            reading = threads.submit(b"".join, stream.chunks)
+            with silent.accept()[0]:  # it asks, so the read waits for an answer
+                stream.cancel()
+                with pytest.raises(TemporaryFetchError):
+                    reading.result(timeout=30)
 
 
 def test_a_killed_download_goes_on(clean_environment, download, hub, tmp_path) -> None:
