@@ -5,10 +5,10 @@ import io
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from nimctl.cli.terminal import bold, drop_unknown, print_line
-from nimctl.core.names import Goal
+from nimctl.core.names import GOALS
 from nimctl.core.report import Percentiles
 from nimctl.core.speed import speaks_for
 from nimctl.core.units import format_bytes, format_duration
@@ -60,7 +60,7 @@ def _flatten(record: BenchRecord | MemoryRecord) -> dict[str, Any]:
 
 def _list_goals(bench: BenchRecord) -> list[str]:
     device = bench.subject.device
-    return [goal for goal in get_args(Goal) if speaks_for(bench.traffic, device, goal)]
+    return [goal for goal in GOALS if speaks_for(bench.traffic, device, goal)]
 
 
 def print_evidence(

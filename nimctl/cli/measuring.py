@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import typer
 
@@ -14,7 +14,7 @@ from nimctl.cli.facts import find_model, make_wish, open_catalog, read_machine
 from nimctl.cli.known_speeds import open_evidence
 from nimctl.cli.terminal import bold, is_terminal, print_line, print_note, print_warning
 from nimctl.core.hardware import Hardware
-from nimctl.core.names import Goal
+from nimctl.core.names import GOALS
 from nimctl.core.report import BenchLoad, BenchReport, Percentiles, Scalar, Stop
 from nimctl.core.speed import speaks_for
 from nimctl.core.units import format_duration
@@ -187,9 +187,7 @@ def keep_report(measured: Measured, report: BenchReport) -> None:
     except InputError as error:
         print_warning(f"not kept as evidence: {error.message}")
         return
-    goals = [
-        goal for goal in get_args(Goal) if speaks_for(record.traffic, choice.plan.device, goal)
-    ]
+    goals = [goal for goal in GOALS if speaks_for(record.traffic, choice.plan.device, goal)]
     print_note(f"kept as bench {number}; it counts for {' and '.join(goals) or 'no goal'}")
 
 

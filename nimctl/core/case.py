@@ -6,6 +6,7 @@ from functools import cached_property
 from nimctl.core.engine import EngineTraits, InstalledEngine
 from nimctl.core.hardware import Gpu, Hardware
 from nimctl.core.manifest import Manifest, Profile
+from nimctl.core.memory import Split, make_footprint
 from nimctl.core.placement import Fitting, Place, choose_size, memory_traits
 from nimctl.core.supply import Supply
 from nimctl.core.wish import Wish
@@ -67,13 +68,24 @@ class Case:
         if place is None or place.free_bytes is None or place.total_bytes is None:
             return None
         traits = memory_traits(self.traits, place.device)
-        return Fitting(
-            manifest=self.manifest,
-            profile=self.profile,
-            traits=traits,
-            kv_precision=traits.find_kv_precision(self.kv_precision) or traits.kv_precisions[0],
+        profile, shape = self.profile, self.manifest.shape
+        footprint = make_footprint(
+            shape,
+            traits,
+            weight_bytes=profile.artifact.weight_bytes,
+            split=Split(
+                tensor_parallel=profile.tensor_parallel,
+                pipeline_parallel=profile.pipeline_parallel,
+                lora=profile.lora,
+            ),
             free_bytes=place.free_bytes,
             total_bytes=place.total_bytes,
+        )
+        return Fitting(
+            manifest=self.manifest,
+            profile=profile,
+            kv_precision=traits.find_kv_precision(self.kv_precision) or traits.kv_precisions[0],
+            footprint=footprint,
         )
 
     @cached_property

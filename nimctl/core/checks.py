@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import get_args
 
 from nimctl.core.case import Case
 from nimctl.core.engine import find_driver_major
 from nimctl.core.hardware import Gpu
 from nimctl.core.manifest import KvLayers
-from nimctl.core.names import Goal
+from nimctl.core.names import GOALS
 from nimctl.core.placement import CONTEXT_STEP, Fitting, count_default_context, memory_traits
 from nimctl.core.supply_checks import check_supply
 from nimctl.core.units import GIB, format_bytes, format_count
@@ -30,7 +29,7 @@ def check_wish(case: Case) -> Iterator[Finding]:
         if want is not None and want != have:
             option = "--" + name.replace("_", "-")
             yield _exclude(name, f"{option} {want} was asked, this is {have}", wish)
-    if wish.goal in get_args(Goal) and profile.goal and wish.goal != profile.goal:
+    if wish.goal in GOALS and profile.goal and wish.goal != profile.goal:
         yield _exclude("goal", f"--goal {wish.goal} was asked, this is tuned otherwise", wish)
     if profile.lora and not wish.lora and not wish.profile:
         yield Finding(
@@ -164,7 +163,7 @@ def check_driver(case: Case) -> Iterator[Finding]:
     capability, architecture = place.gpus[0].compute_capability, hardware.host.architecture
     driver = find_driver_major(hardware.driver_version, hardware.cuda_version)
     builds = traits.find_builds(version)
-    known = [one for one in builds if capability is None or one.runs_on(capability, architecture)]
+    known = traits.find_builds_for(version, capability, architecture)
     if builds and not known and capability:
         kernels = sorted({one for build in builds for one in build.kernels(architecture)})
         other = traits.suggest_build(capability, architecture, driver or 0)
@@ -284,7 +283,7 @@ def _short_of_memory(case: Case, fitting: Fitting) -> Finding:
     context = wish.context_length or count_default_context(case.manifest, case.traits)
     sequences = wish.concurrency or 1
     budget = fitting.budget(context, sequences)
-    need, have = format_bytes(budget.total), format_bytes(fitting.free_bytes)
+    need, have = format_bytes(budget.total), format_bytes(fitting.footprint.free_bytes)
     where = "GPU memory" if case.place and case.place.device == "gpu" else "memory"
     per_gpu = " per GPU" if case.profile.gpu_count > 1 else ""
     retries = tuple(_find_smaller_wishes(fitting, wish, context, sequences))
@@ -325,7 +324,7 @@ def _find_smaller_wishes(
     elif shorter >= CONTEXT_STEP:
         concurrency = 1 if sequences > 1 else wish.concurrency
         yield replace(wish, context_length=shorter, concurrency=concurrency)
-    for precision in fitting.traits.kv_precisions[1:]:
+    for precision in fitting.footprint.traits.kv_precisions[1:]:
         if wish.kv_precision is None and replace(fitting, kv_precision=precision).fits(
             context, sequences
         ):

@@ -70,7 +70,7 @@ class EngineBuild:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)  # one value for each engine
 class EngineTraits:
     """The facts about an engine that selection reads.
 
@@ -109,6 +109,7 @@ class EngineTraits:
         found = (one.compute_capability for one in self.precisions if one.precision == precision)
         return next(found, None)
 
+    @cache  # noqa: B019 - engines are few and live as long as the process
     def find_builds(self, version: str | None) -> tuple[EngineBuild, ...]:
         """The build of a version; all where the version is unknown, none where the table lacks it.
 
@@ -125,6 +126,14 @@ class EngineTraits:
         if read[2] and int(read[2]) in DRIVER_MAJORS:
             return tuple(replace(one, cuda=(int(read[2]), int(read[3]))) for one in found)
         return found
+
+    @cache  # noqa: B019 - the same
+    def find_builds_for(
+        self, version: str | None, capability: Capability | None, architecture: str
+    ) -> tuple[EngineBuild, ...]:
+        """Those of `find_builds` that run on a GPU of this generation; all where it is unknown."""
+        builds = self.find_builds(version)
+        return tuple(b for b in builds if capability is None or b.runs_on(capability, architecture))
 
     def suggest_build(
         self, capability: Capability | None, architecture: str, driver_major: int

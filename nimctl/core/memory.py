@@ -128,8 +128,11 @@ class MemoryTraits:
 
     def find_window_spare(self, total_bytes: int) -> int | None:
         """The tokens of `window_spare` on a device of that size; None keeps the whole context."""
-        spares = [tokens for least, tokens in self.window_spare if total_bytes >= least]
-        return spares[-1] if spares else None
+        found = None
+        for least, tokens in self.window_spare:
+            if total_bytes >= least:
+                found = tokens
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,6 +256,102 @@ def _count_kept_tokens(window: int | None, load: Load, window_spare: int | None)
     return min(windows + window_spare, whole)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footprint:
+    """What one device holds of a model whatever the load, and how the rest follows from a load.
+
+    Attributes:
+        weights: Bytes of the weights on one device.
+        communication: Buffers of the exchange between devices, in bytes.
+        lora: Bytes of the slots for adapters.
+        window_spare: As `MemoryTraits.find_window_spare` gives it.
+    """
+
+    shape: Shape
+    traits: MemoryTraits
+    split: Split
+    free_bytes: int
+    total_bytes: int
+    weights: int
+    communication: int
+    lora: int
+    window_spare: int | None
+
+    def count_total(self, load: Load) -> int:
+        """What must be free on the device before the start, in bytes: `make_budget(...).total`."""
+        fixed = self.weights + self._count_estimated(self._count_activations(load))
+        margin = _count_margin(self.traits, self.free_bytes, self.total_bytes, fixed)
+        return fixed + self._count_kv(load) + margin
+
+    def make_budget(self, load: Load) -> MemoryBudget:
+        """The memory the device needs, and the margin that the engine's rule leaves free."""
+        traits, activations, kv_cache = (
+            self.traits,
+            self._count_activations(load),
+            self._count_kv(load),
+        )
+        estimated = self._count_estimated(activations)
+        needed = self.weights + kv_cache + estimated
+        less, more = traits.spread
+        fixed = self.weights + estimated
+        return MemoryBudget(
+            weights=self.weights,
+            kv_cache=kv_cache,
+            activations=activations,
+            graphs=traits.graph_bytes,
+            communication=self.communication,
+            context=traits.context_bytes,
+            lora=self.lora,
+            margin=_count_margin(traits, self.free_bytes, self.total_bytes, fixed),
+            low=needed - int(estimated * (1 - less)),
+            high=needed + int(estimated * (more - 1)),
+        )
+
+    def _count_kv(self, load: Load) -> int:
+        return count_kv_bytes(self.shape, load, self.split, window_spare=self.window_spare)
+
+    def _count_activations(self, load: Load) -> int:
+        """Those of a forward pass, and one row of logits for each sequence."""
+        passing = self.traits.activations.count_bytes(
+            self.shape,
+            tokens=self.traits.batch_tokens,
+            context_length=load.context_length,
+            tensor_parallel=self.split.tensor_parallel,
+        )
+        return passing + 4 * self.shape.vocab_size * load.sequences
+
+    def _count_estimated(self, activations: int) -> int:
+        """What no published tensor tells."""
+        traits = self.traits
+        return (
+            activations + traits.graph_bytes + self.communication + traits.context_bytes + self.lora
+        )
+
+
+def make_footprint(
+    shape: Shape,
+    traits: MemoryTraits,
+    *,
+    weight_bytes: int,
+    split: Split,
+    free_bytes: int,
+    total_bytes: int,
+) -> Footprint:
+    """What one of the devices that a model is split over holds of it."""
+    devices = split.tensor_parallel * split.pipeline_parallel
+    return Footprint(
+        shape=shape,
+        traits=traits,
+        split=split,
+        free_bytes=free_bytes,
+        total_bytes=total_bytes,
+        weights=ceil(weight_bytes / devices),
+        communication=_COMMUNICATION_BYTES.get(devices, _MOST_COMMUNICATION_BYTES),
+        lora=traits.lora_bytes if split.lora else 0,
+        window_spare=traits.find_window_spare(total_bytes),
+    )
+
+
 def make_budget(
     shape: Shape,
     traits: MemoryTraits,
@@ -263,34 +362,16 @@ def make_budget(
     free_bytes: int,
     total_bytes: int,
 ) -> MemoryBudget:
-    """The memory one device needs, and the margin the engine's rule leaves of `free_bytes`."""
-    devices = split.tensor_parallel * split.pipeline_parallel
-    parts = {
-        "weights": ceil(weight_bytes / devices),
-        "kv_cache": count_kv_bytes(
-            shape, load, split, window_spare=traits.find_window_spare(total_bytes)
-        ),
-        "activations": traits.activations.count_bytes(
-            shape,
-            tokens=traits.batch_tokens,
-            context_length=load.context_length,
-            tensor_parallel=split.tensor_parallel,
-        )
-        + 4 * shape.vocab_size * load.sequences,  # one row of logits for each sequence
-        "graphs": traits.graph_bytes,
-        "communication": _COMMUNICATION_BYTES.get(devices, _MOST_COMMUNICATION_BYTES),
-        "context": traits.context_bytes,
-        "lora": traits.lora_bytes if split.lora else 0,
-    }
-    needed = sum(parts.values())
-    estimated = needed - parts["weights"] - parts["kv_cache"]
-    less, more = traits.spread
-    return MemoryBudget(
-        **parts,
-        margin=_count_margin(traits, free_bytes, total_bytes, needed - parts["kv_cache"]),
-        low=needed - int(estimated * (1 - less)),
-        high=needed + int(estimated * (more - 1)),
+    """The memory one device needs for one load, and the margin left of `free_bytes`."""
+    footprint = make_footprint(
+        shape,
+        traits,
+        weight_bytes=weight_bytes,
+        split=split,
+        free_bytes=free_bytes,
+        total_bytes=total_bytes,
     )
+    return footprint.make_budget(load)
 
 
 def count_memory_share(traits: MemoryTraits, *, free_bytes: int, total_bytes: int) -> float:

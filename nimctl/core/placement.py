@@ -2,20 +2,13 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nimctl.core.engine import Capability, EngineTraits, InstalledEngine
 from nimctl.core.gpu_table import find_gpu_model
 from nimctl.core.hardware import Gpu, Hardware, Host
 from nimctl.core.manifest import Manifest, Profile
-from nimctl.core.memory import (
-    KvPrecision,
-    Load,
-    MemoryBudget,
-    MemoryTraits,
-    Split,
-    make_budget,
-)
+from nimctl.core.memory import Footprint, KvPrecision, Load, MemoryBudget, MemoryTraits
 from nimctl.core.plan import Device, Plan
 from nimctl.core.wish import Wish
 
@@ -197,43 +190,24 @@ class Fitting:
 
     manifest: Manifest
     profile: Profile
-    traits: MemoryTraits
     kv_precision: KvPrecision
-    free_bytes: int
-    total_bytes: int
-    _budgets: dict[tuple[int, int], MemoryBudget] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    footprint: Footprint
 
     def budget(self, context_length: int, sequences: int) -> MemoryBudget:
-        """The memory each device needs; what was worked out before is remembered."""
-        size = (context_length, sequences)
-        if size not in self._budgets:
-            self._budgets[size] = self._make_budget(context_length, sequences)
-        return self._budgets[size]
-
-    def _make_budget(self, context_length: int, sequences: int) -> MemoryBudget:
-        return make_budget(
-            self.manifest.shape,
-            self.traits,
-            weight_bytes=self.profile.artifact.weight_bytes,
-            load=Load(
-                context_length=context_length,
-                sequences=sequences,
-                kv_element_bytes=self.kv_precision.element_bytes,
-            ),
-            split=Split(
-                tensor_parallel=self.profile.tensor_parallel,
-                pipeline_parallel=self.profile.pipeline_parallel,
-                lora=self.profile.lora,
-            ),
-            free_bytes=self.free_bytes,
-            total_bytes=self.total_bytes,
-        )
+        """The memory each device needs."""
+        return self.footprint.make_budget(self._load(context_length, sequences))
 
     def count_room(self, context_length: int, sequences: int) -> int:
         """Bytes each device has left beside what the engine wants free; negative: missing."""
-        return self.free_bytes - self.budget(context_length, sequences).total
+        footprint = self.footprint
+        return footprint.free_bytes - footprint.count_total(self._load(context_length, sequences))
+
+    def _load(self, context_length: int, sequences: int) -> Load:
+        return Load(
+            context_length=context_length,
+            sequences=sequences,
+            kv_element_bytes=self.kv_precision.element_bytes,
+        )
 
     def fits(self, context_length: int, sequences: int) -> bool:
         """Whether each device has that much free."""
@@ -315,8 +289,8 @@ def make_plan(
         sequences=sequences,
         kv_precision=kv_precision,
         budget=fitting.budget(context_length, sequences),
-        free_bytes=fitting.free_bytes,
-        total_bytes=fitting.total_bytes,
+        free_bytes=fitting.footprint.free_bytes,
+        total_bytes=fitting.footprint.total_bytes,
         threads=count_threads(hardware),
     )
 

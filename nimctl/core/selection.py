@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
-from typing import get_args
 
 from nimctl.core.case import Case
 from nimctl.core.checks import CHECKS
@@ -11,7 +10,7 @@ from nimctl.core.engine import EngineTraits, InstalledEngine
 from nimctl.core.gpu_table import find_gpu_model
 from nimctl.core.hardware import Gpu, Hardware
 from nimctl.core.manifest import Manifest, Profile, Shape, find_profile
-from nimctl.core.names import EngineName, Goal
+from nimctl.core.names import GOALS, EngineName, Goal
 from nimctl.core.placement import (
     AMPLE_CONTEXT,
     Needs,
@@ -73,7 +72,10 @@ _NOT_THE_MACHINE = (Fit.EXCLUDED, Fit.OUT_OF_REACH)
 """What a profile lacks in these is no matter of the machine: it has a plan all the same."""
 
 Forecast = Callable[[Shape, Profile, str, Traffic], SpeedFigure | None]
-"""Measured or predicted speed of a profile on a GPU of a short name; None where nobody knows."""
+"""Measured or predicted speed of a profile on a GPU of a short name; None where nobody knows.
+
+Of the profile it reads engine, precision and tensor parallelism.
+"""
 
 
 def know_nothing(shape: Shape, profile: Profile, gpu: str, traffic: Traffic) -> SpeedFigure | None:
@@ -112,8 +114,8 @@ def select(
     def find_places(engine: EngineName, needs: Needs) -> tuple[Place, ...]:
         return list_places(needs, engines[engine], found.get(engine), hardware.host, usable_gpus)
 
-    cases = (
-        Case(
+    def put(profile: Profile, place: Place | None) -> Case:
+        return Case(
             manifest=manifest,
             profile=profile,
             traits=engines[profile.engine],
@@ -123,15 +125,37 @@ def select(
             usable_gpus=usable_gpus,
             wish=wish,
             supply=supply,
+            place=place,
         )
-        for profile in manifest.profiles
-    )
-    verdicts = [
-        _judge(_place(case, find_places(case.profile.engine, _read_needs(case.profile))), forecast)
-        for case in cases
-    ]
+
+    def settle(profile: Profile) -> Case:
+        """The case at its place: the fastest that holds it, else the one with the most memory."""
+        places = find_places(profile.engine, _read_needs(profile))
+        cases = []
+        for place in places:
+            case = put(profile, place)
+            if case.size is not None:
+                return case
+            cases.append(case)
+        return max(cases, key=_free_bytes) if cases else put(profile, None)
+
+    foresee, precisions = _ask_once(forecast), order_precisions(usable_gpus)
+    verdicts = [_judge(settle(profile), foresee, precisions) for profile in manifest.profiles]
     ranked = sorted(verdicts, key=lambda verdict: verdict.rank)
     return Selection(model=manifest.model, wish=wish, verdicts=tuple(ranked))
+
+
+def _ask_once(forecast: Forecast) -> Forecast:
+    """The same forecast for one shape and traffic, asked once for all profiles it reads alike."""
+    told: dict[tuple[EngineName, str, int, str], SpeedFigure | None] = {}
+
+    def recall(shape: Shape, profile: Profile, gpu: str, traffic: Traffic) -> SpeedFigure | None:
+        alike = (profile.engine, profile.precision, profile.tensor_parallel, gpu)
+        if alike not in told:
+            told[alike] = forecast(shape, profile, gpu, traffic)
+        return told[alike]
+
+    return recall
 
 
 def _check_gpus_exist(hardware: Hardware, wish: Wish) -> None:
@@ -151,28 +175,17 @@ def _read_needs(profile: Profile) -> Needs:
     )
 
 
-def _place(case: Case, places: tuple[Place, ...]) -> Case:
-    """The case at its place: the fastest that holds it, else the one with the most memory."""
-    cases = []
-    for place in places:
-        placed = replace(case, place=place)
-        if placed.size is not None:
-            return placed
-        cases.append(placed)
-    return max(cases, key=_free_bytes, default=case)
-
-
 def _free_bytes(case: Case) -> int:
     return (case.place.free_bytes if case.place else None) or 0
 
 
-def _judge(case: Case, forecast: Forecast) -> Verdict:
+def _judge(case: Case, forecast: Forecast, precisions: tuple[str, ...]) -> Verdict:
     findings = tuple(finding for check in CHECKS for finding in check(case))
     fit = max((finding.fit for finding in findings), default=Fit.RUNNABLE)
     machine_can = all(finding.fit in _NOT_THE_MACHINE for finding in findings)
     plan = _plan(case) if machine_can else None
     speed = _figure_speed(case, forecast)
-    rank = _rank(case, fit, plan, speed)
+    rank = _rank(case, fit, plan, speed, precisions)
     return Verdict(profile=case.profile, findings=findings, rank=rank, plan=plan, speed=speed)
 
 
@@ -206,7 +219,9 @@ def _plan(case: Case) -> Plan:
     )
 
 
-def _rank(case: Case, fit: Fit, plan: Plan | None, speed: SpeedFigure) -> Rank:
+def _rank(
+    case: Case, fit: Fit, plan: Plan | None, speed: SpeedFigure, precisions: tuple[str, ...]
+) -> Rank:
     profile, place = case.profile, case.place
     gpus = place.gpus if place else ()
     ample = min(AMPLE_CONTEXT, case.manifest.shape.max_context_length)
@@ -222,7 +237,7 @@ def _rank(case: Case, fit: Fit, plan: Plan | None, speed: SpeedFigure) -> Rank:
         quality=_rank_quality(profile, case.wish, on_gpu=bool(gpus)),
         speed=_rank_speed(speed, goal, profile),
         engine=_place_in(CPU_ENGINE_ORDER if on_cpu else ENGINE_ORDER, profile.engine),
-        precision=_place_in(order_precisions(case.usable_gpus), profile.precision),
+        precision=_place_in(precisions, profile.precision),
         goal=_rank_goal(profile, case.wish),
         gpus=-profile.gpu_count if spread_helps else profile.gpu_count,
         description=profile.description,
@@ -234,7 +249,7 @@ def _rank_quality(profile: Profile, wish: Wish, *, on_gpu: bool) -> int:
     lossy = profile.precision in LOSSY
     if wish.goal == "quality":
         return 2 if lossy else 0 if profile.precision in FULL else 1
-    asked_for_speed = wish.goal in get_args(Goal)
+    asked_for_speed = wish.goal in GOALS
     return int(lossy and on_gpu and not asked_for_speed)
 
 

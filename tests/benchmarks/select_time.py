@@ -15,7 +15,7 @@ from dataclasses import replace
 from nimctl.catalog import load_catalog
 from nimctl.cli.facts import forecast
 from nimctl.core.engine import InstalledEngine
-from nimctl.core.manifest import Manifest
+from nimctl.core.manifest import Manifest, Profile
 from nimctl.core.selection import select
 from nimctl.core.wish import Wish
 from nimctl.engines import TRAITS
@@ -35,11 +35,18 @@ INSTALLED = tuple(
 
 
 def make_manifest() -> Manifest:
-    """The shipped model with its profiles over and over, each under an id of its own."""
+    """The shipped model with its profiles over and over, each under an id and a size of its own."""
     manifest = load_catalog().find(MODEL)
     several = itertools.islice(itertools.cycle(manifest.profiles), PROFILES)
-    profiles = tuple(replace(one, id=f"{number:064x}") for number, one in enumerate(several))
+    profiles = tuple(make_own(number, one) for number, one in enumerate(several))
     return replace(manifest, profiles=profiles)
+
+
+def make_own(number: int, profile: Profile) -> Profile:
+    """The profile with weights that nothing worked out for another can stand for."""
+    weight_bytes = profile.artifact.weight_bytes + number
+    artifact = replace(profile.artifact, weight_bytes=weight_bytes)
+    return replace(profile, id=f"{number:064x}", artifact=artifact)
 
 
 def measure(manifest: Manifest, runs: int) -> list[float]:
