@@ -18,7 +18,7 @@ from nimctl.core.plan import Launch, Plan
 from nimctl.core.selection import require_choice
 from nimctl.core.speed import format_speed
 from nimctl.core.units import format_count
-from nimctl.core.verdict import Selection, Verdict, decided_by
+from nimctl.core.verdict import Selection, Verdict, explain_first
 from nimctl.core.wish import Wish
 from nimctl.errors import NothingFitsError
 from nimctl.settings import Settings
@@ -89,10 +89,12 @@ def launch_of(
 
 def explain_choice(selection: Selection) -> str:
     """What decided between the chosen profile and the next one."""
-    chosen, other = selection.chosen, selection.runner_up
-    if chosen is None or other is None:
-        return "it is the only profile that can run here as asked"
-    return f"before {other.profile.description}: {decided_by(chosen, other).sentence}"
+    decision, second = explain_first(selection), selection.runner_up
+    if decision is None:
+        return "no profile can run here as asked"
+    return (
+        f"before {second.profile.description}: {decision.sentence}" if second else decision.sentence
+    )
 
 
 def _describe_passed_over(selection: Selection) -> tuple[tuple[str, str], ...]:

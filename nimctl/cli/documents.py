@@ -9,7 +9,7 @@ from nimctl.core.hardware import hardware_to_json
 from nimctl.core.manifest import Manifest, Profile
 from nimctl.core.plan import Plan
 from nimctl.core.speed import SpeedFigure
-from nimctl.core.verdict import Finding, Selection, Verdict, decided_by
+from nimctl.core.verdict import Finding, Selection, Verdict, explain_first
 from nimctl.core.wish import format_change
 
 
@@ -113,7 +113,7 @@ def _finding_document(finding: Finding, selection: Selection) -> dict[str, Any]:
 def selection_document(selection: Selection) -> dict[str, Any]:
     """A whole selection, best first, with what decided between first and second."""
     chosen, runner_up = selection.chosen, selection.runner_up
-    decision = decided_by(chosen, runner_up) if chosen and runner_up else None
+    decision = explain_first(selection)
     return drop_unknown(
         {
             "schema": "nimctl-selection/1",

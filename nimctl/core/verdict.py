@@ -167,6 +167,17 @@ def decided_by(winner: Verdict, other: Verdict) -> Decision:
     return Decision(field=field, sentence=_SENTENCES[field](winner, other))
 
 
+def explain_first(selection: Selection) -> Decision | None:
+    """What put the chosen profile first; None where none is chosen."""
+    chosen, second = selection.chosen, selection.runner_up
+    if chosen is None:
+        return None
+    if second is None:
+        sentence = "it is the only profile that can run here as asked"
+        return Decision(field="fit", sentence=sentence)
+    return decided_by(chosen, second)
+
+
 def _explain_context(winner: Verdict, other: Verdict) -> str:
     def show(verdict: Verdict) -> str:
         return f"{verdict.plan.context_length:,} tokens" if verdict.plan else "no"

@@ -101,7 +101,8 @@ class _Layer:
         try:
             value = None if _means_none(key, written) else key.convert(written, self.base)
         except ValueError as error:
-            self.object_to(origin, f"{key.name}: {error}")
+            names_key = origin == f"flag {key.flag}"
+            self.object_to(origin, str(error) if names_key else f"{key.name}: {error}")
             return
         first_value, first_origin = self.said.setdefault(key.name, (value, origin))
         if first_value != value:

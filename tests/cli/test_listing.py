@@ -67,6 +67,13 @@ class TestSelect:
         assert document["command"][0] == "vllm"
         assert document["profiles"][0]["profile_id"] == document["chosen"]
 
+    def test_what_decided_is_told_where_one_profile_alone_runs(self, run):
+        asked = ("select", SMOLLM2, "--hardware", snapshot("container-2gib"), "--json")
+        document = json.loads(run(*asked).stdout)
+        runnable = [one for one in document["profiles"] if one["fit"] == "runnable"]
+        assert (len(runnable), document["decided_by"]["field"]) == (1, "fit")
+        assert document["decided_by"]["reason"] == document["reason"]
+
     def test_a_preset_stands_for_a_machine(self, run):
         document = json.loads(run("select", LLAMA, "--hardware", "h100x8", "--json").stdout)
         assert document["profiles"][0]["plan"]["device"] == "gpu"

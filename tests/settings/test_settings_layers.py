@@ -244,7 +244,7 @@ def test_faults_of_all_layers_come_at_once(tmp_path: Path) -> None:
         )
     assert caught.value.message.splitlines() == [
         "4 settings cannot be used:",
-        "  flag --concurrency: concurrency: '0' is not a whole number of 1 or more",
+        "  flag --concurrency: '0' is not a whole number of 1 or more",
         "  environment HF_HUB_OFFLINE: offline: 'maybe' is neither true nor false",
         f"  {tmp_path}/nimctl.yaml:1: port: 'x' is not a whole number from 0 to 65535",
         f"  {tmp_path}/config.yaml:1: goal: 'speed' is not one of latency, throughput, "
