@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nimctl.core.engine import InstalledEngine
+from nimctl.core.engine_address import EngineAddress
 from nimctl.core.manifest import Manifest
-from nimctl.core.plan import EngineAddress, Launch, Plan, Site
+from nimctl.core.plan import Launch, Plan, Site
 from nimctl.engines import ENGINES
 from nimctl.errors import InputError
 from nimctl.settings import Settings

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Literal
 
+from nimctl.core.engine_address import EngineAddress
 from nimctl.core.hardware import Gpu
 from nimctl.core.manifest import Profile
 from nimctl.core.memory import MemoryBudget
@@ -50,23 +51,6 @@ class Plan:
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             "CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid or str(gpu.index) for gpu in self.gpus),
         }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EngineAddress:
-    """Where an engine listens: the path of a unix socket, or a port of a host."""
-
-    uds: str | None = None
-    host: str = "127.0.0.1"
-    port: int = 0
-
-    def __str__(self) -> str:
-        return f"unix:{self.uds}" if self.uds else f"http://{self.host_header}"
-
-    @property
-    def host_header(self) -> str:
-        """What a request says it is addressed to."""
-        return "localhost" if self.uds else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,12 @@ from nimctl.core.plan import Launch
 from nimctl.core.units import format_duration
 from nimctl.errors import EngineError
 from nimctl.server import guard
-from nimctl.server.engine_call import NoAnswerError, call_engine, generate_token
+from nimctl.server.gateway.engine_call import (
+    NoAnswerError,
+    TokenQuestion,
+    call_engine,
+    generate_token,
+)
 from nimctl.server.last_words import describe_exit, explain_end
 from nimctl.server.session_cpu import SessionCpu
 from nimctl.server.strays import end_strays, new_mark
@@ -140,7 +145,7 @@ class EngineProcess:
 
     async def wait_until_ready(
         self,
-        model_name: str,
+        question: TokenQuestion,
         *,
         no_progress_s: float,
         on_phase: Callable[[Phase], None],
@@ -148,7 +153,7 @@ class EngineProcess:
         """Wait until the engine has generated a token.
 
         Args:
-            model_name: A name the engine serves the model under.
+            question: What it is asked a token by.
             no_progress_s: Give up when the engine has printed nothing for so long, or has not
                 answered the first request.
 
@@ -164,7 +169,7 @@ class EngineProcess:
             await asyncio.sleep(_POLL_S)
         loaded = time.monotonic()
         on_phase(Phase.WARMING)
-        await self._warm_up(model_name, timeout_s=no_progress_s)
+        await self._warm_up(question, timeout_s=no_progress_s)
         on_phase(Phase.READY)
         return StartTimes(load_s=loaded - began, first_token_s=time.monotonic() - loaded)
 
@@ -176,9 +181,9 @@ class EngineProcess:
             return False
         return answer.status == 200
 
-    async def _warm_up(self, model_name: str, *, timeout_s: float) -> None:
+    async def _warm_up(self, question: TokenQuestion, *, timeout_s: float) -> None:
         try:
-            fault = await generate_token(self._launch.address, model_name, timeout_s=timeout_s)
+            fault = await generate_token(self._launch.address, question, timeout_s=timeout_s)
         except NoAnswerError as error:
             if await self._ends_within(_LAST_BREATH_S):
                 raise self.explain_end() from error

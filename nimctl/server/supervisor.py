@@ -11,6 +11,7 @@ from nimctl.core.units import format_duration
 from nimctl.errors import EngineError
 from nimctl.server.engine_process import EngineProcess, Phase, StartTimes
 from nimctl.server.gateway import EngineActivity, EngineFigures, EngineState
+from nimctl.server.gateway.engine_call import by_completion
 from nimctl.server.restarts import RestartLimits, Restarts
 from nimctl.server.watch import EngineWatch, WatchLimits
 
@@ -103,7 +104,7 @@ class Supervisor:
     ) -> None:
         self._launch = launch
         self._new_engine = new_engine
-        self._model_name = model_name
+        self._question = by_completion(model_name)
         self._start_timeout_s = start_timeout_s
         self._state = state
         self._activity = activity
@@ -154,7 +155,7 @@ class Supervisor:
         self._engine = self._new_engine()
         await self._engine.start()
         times = await self._engine.wait_until_ready(
-            self._model_name,
+            self._question,
             no_progress_s=self._start_timeout_s,
             on_phase=lambda phase: self._on_event(PhaseReached(phase=phase)),
         )
@@ -169,7 +170,7 @@ class Supervisor:
         self._watch = EngineWatch(
             self._launch.address,
             health_path=self._launch.ready_path,
-            model_name=self._model_name,
+            question=self._question,
             activity=self._activity,
             cpu_s=engine.make_cpu_clock().read_s,
             limits=self._watch_limits,

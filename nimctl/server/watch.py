@@ -16,9 +16,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nimctl.core.plan import EngineAddress
-from nimctl.server.engine_call import NoAnswerError, call_engine, generate_token
+from nimctl.core.engine_address import EngineAddress
 from nimctl.server.gateway import EngineActivity
+from nimctl.server.gateway.engine_call import (
+    NoAnswerError,
+    TokenQuestion,
+    call_engine,
+    generate_token,
+)
 
 # How an engine refuses that is too full: a sign of life, if clients keep it busy.
 _TOO_FULL = ("HTTP 429", "HTTP 503")
@@ -69,7 +74,7 @@ class EngineWatch:
 
     Args:
         health_path: Answers 200 while the engine can serve.
-        model_name: A name the engine serves the model under.
+        question: What it is asked a token by.
         activity: What the engine is doing for clients.
         cpu_s: Processor time its processes have taken, in seconds; None where nobody tells.
         on_cause: Told why the engine is not ready, in one sentence for clients, or an empty one
@@ -81,7 +86,7 @@ class EngineWatch:
         address: EngineAddress,
         *,
         health_path: str,
-        model_name: str,
+        question: TokenQuestion,
         activity: Callable[[], EngineActivity],
         cpu_s: Callable[[], float | None],
         limits: WatchLimits,
@@ -93,7 +98,7 @@ class EngineWatch:
         self._on_cause = on_cause
         self._health = _HealthSign(address, health_path, limits)
         self._effort = _Effort(cpu_s, limits)
-        self._token = _TokenSign(address, model_name, limits)
+        self._token = _TokenSign(address, question, limits)
         self._alarm = asyncio.Event()
         self._answered_bytes = activity().answered_bytes
         self._cause = ""
@@ -252,10 +257,12 @@ class _TokenSign:
         fault: Why the engine does not seem to generate; empty while it does.
     """
 
-    def __init__(self, address: EngineAddress, model_name: str, limits: WatchLimits) -> None:
+    def __init__(
+        self, address: EngineAddress, question: TokenQuestion, limits: WatchLimits
+    ) -> None:
         self.fault = ""
         self._address = address
-        self._model_name = model_name
+        self._token_question = question
         self._limits = limits
         self._busy = False
         self._tokenless_s = 0.0
@@ -299,7 +306,7 @@ class _TokenSign:
         limits = self._limits
         timeout_s = limits.busy_limit_s + limits.hung_s
         try:
-            wrong = await generate_token(self._address, self._model_name, timeout_s=timeout_s)
+            wrong = await generate_token(self._address, self._token_question, timeout_s=timeout_s)
         except NoAnswerError as error:
             wrong = str(error)
         self._tokenless_s = 0.0

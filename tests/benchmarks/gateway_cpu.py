@@ -152,7 +152,7 @@ def run_client(options):
 def run_gateway(options):
     """As a child: this gateway with everything on."""
     sys.path.insert(0, str(ROOT))
-    from nimctl.core.plan import EngineAddress
+    from nimctl.core.engine_address import EngineAddress
     from nimctl.server.gateway import (
         EngineState,
         Gateway,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from nimctl.cli.serve_events import tell_json, tell_person
-from nimctl.core.plan import EngineAddress, Launch
+from nimctl.core.engine_address import EngineAddress
+from nimctl.core.plan import Launch
 from nimctl.server import (
     AnswersAgain,
     GatewayConfig,

@@ -13,7 +13,8 @@ import signal
 import sys
 from pathlib import Path
 
-from nimctl.core.plan import EngineAddress, Launch, Symptom
+from nimctl.core.engine_address import EngineAddress
+from nimctl.core.plan import Launch, Symptom
 from nimctl.errors import NimctlError
 from nimctl.server import (
     AnswersAgain,

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from nimctl.core.plan import EngineAddress
+from nimctl.core.engine_address import EngineAddress
 from nimctl.server.gateway import EngineActivity, new_event_loop
+from nimctl.server.gateway.engine_call import by_completion
 from nimctl.server.watch import EngineWatch, WatchLimits
 
 # Quick, and far enough apart for a machine with other work.
@@ -75,7 +76,7 @@ class Played:
         self.watch = EngineWatch(
             EngineAddress(uds=self.path),
             health_path="/health",
-            model_name="fake",
+            question=by_completion("fake"),
             activity=self.activity,
             cpu_s=lambda: self.cpu_s,
             limits=self.limits,

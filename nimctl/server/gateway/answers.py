@@ -3,10 +3,10 @@
 from hashlib import sha256
 from urllib.parse import unquote
 
-from nimctl.core.plan import EngineAddress
+from nimctl.core.engine_address import EngineAddress
 from nimctl.server.gateway.body import unknown_model
+from nimctl.server.gateway.engine_call import scrape
 from nimctl.server.gateway.metrics_page import render_page
-from nimctl.server.gateway.scrape import scrape_engine
 from nimctl.server.gateway.service import Service
 from nimctl.server.gateway.wire import Answer, RefusedError, RequestHead, json_answer
 
@@ -75,7 +75,7 @@ async def metrics(service: Service, head: RequestHead) -> Answer:
     address = service.engine.address
     theirs = ""
     if address is not None:
-        theirs = await scrape_engine(address, service.model.offer.metrics_path)
+        theirs = await scrape(address, service.model.offer.metrics_path)
     page = render_page(service, engine_page=theirs)
     return Answer(
         status=200, body=page.encode(), content_type="text/plain; version=0.0.4; charset=utf-8"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nimctl.core.plan import EngineAddress
+from nimctl.core.engine_address import EngineAddress
 from nimctl.core.surface import Offer
 from nimctl.server.gateway.cors import Cors
 from nimctl.server.gateway.tls import TlsFiles

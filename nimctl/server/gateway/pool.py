@@ -1,19 +1,18 @@
 """Connections to the engine that wait for their next request, the last used first."""
 
 import asyncio
-import errno
 from collections.abc import Callable
 
-from nimctl.core.plan import EngineAddress
+from nimctl.core.engine_address import EngineAddress
 
 # Engines close an idle connection after 5 s (uvicorn, vLLM, llama.cpp); the gateway does it sooner.
 IDLE_LIMIT_S = 4.0
-_BUSY_RETRIES = 200
-_BUSY_PAUSE_S = 0.005
+# Web servers in front of engines do so after 15 s or more (nginx 75, AWS 60), and TLS is dear.
+IDLE_LIMIT_TLS_S = 12.0
 
 
 class EnginePool:
-    """Keeps idle engine connections, and opens new ones."""
+    """Keeps idle engine connections."""
 
     def __init__(self) -> None:
         self._idle: list[_IdleConnection] = []
@@ -59,7 +58,8 @@ class _IdleConnection(asyncio.Protocol):
         self.address = address
         self.transport = transport
         self._on_end = on_end
-        self.timer = asyncio.get_running_loop().call_later(IDLE_LIMIT_S, self._end)
+        limit_s = IDLE_LIMIT_TLS_S if address.tls else IDLE_LIMIT_S
+        self.timer = asyncio.get_running_loop().call_later(limit_s, self._end)
         transport.set_protocol(self)
 
     def data_received(self, data: bytes) -> None:
@@ -71,26 +71,3 @@ class _IdleConnection(asyncio.Protocol):
     def _end(self) -> None:
         self._on_end(self)
         self.transport.abort()
-
-
-async def connect(address: EngineAddress, protocol: asyncio.Protocol) -> None:
-    """Open a connection to the engine for `protocol`.
-
-    Raises:
-        OSError: nobody listens there.
-    """
-    loop = asyncio.get_running_loop()
-    for _ in range(_BUSY_RETRIES):
-        try:
-            if address.uds is None:
-                await loop.create_connection(lambda: protocol, address.host, address.port)
-            else:
-                await loop.create_unix_connection(lambda: protocol, address.uds)
-        except OSError as error:
-            # A unix socket whose queue of callers is full says so at once instead of waiting.
-            if error.errno != errno.EAGAIN:
-                raise
-            await asyncio.sleep(_BUSY_PAUSE_S)
-        else:
-            return
-    raise OSError(errno.EAGAIN, "too many callers wait")

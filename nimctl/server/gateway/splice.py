@@ -6,9 +6,9 @@ from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from nimctl.core.plan import EngineAddress
+from nimctl.core.engine_address import EngineAddress
 from nimctl.server.gateway.exchange import Exchange
-from nimctl.server.gateway.pool import connect
+from nimctl.server.gateway.reach import connect, explain
 from nimctl.server.gateway.service import Service
 from nimctl.server.gateway.wire import (
     Answer,
@@ -20,11 +20,16 @@ from nimctl.server.gateway.wire import (
 )
 
 MAX_ENGINE_HEAD_BYTES = 64 * 1024
+UNAUTHORIZED = 401
 # The end of an answer tells its tokens; what is shorter than this is `[DONE]` or the last chunk.
 TELLING_BYTES = 32
 KEPT_BYTES = 4096
 HEAD_END = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+
+
+class EngineFailedError(Exception):
+    """The engine's answer is none for a client; says why in a sentence."""
 
 
 class Client(Protocol):
@@ -94,7 +99,7 @@ class Splice(asyncio.Protocol):
             await connect(self._address, self)
         except OSError as error:
             self._connecting = None
-            cause = f"The engine at {self._address} cannot be reached: {error.strerror or error}."
+            cause = f"The engine at {self._address} cannot be reached: {explain(error)}."
             self._engine_failed(cause, status=503)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -107,9 +112,9 @@ class Splice(asyncio.Protocol):
         head = self._exchange.head
         if self._body is not None:
             length = len(self._body)
-            engine.write(render_engine_head(head, self._address.host_header, length) + self._body)
+            engine.write(render_engine_head(head, self._address, length) + self._body)
         else:
-            engine.write(render_engine_head(head, self._address.host_header, head.content_length))
+            engine.write(render_engine_head(head, self._address, head.content_length))
             self.resume_writing()
             self.forward_body()
 
@@ -150,6 +155,9 @@ class Splice(asyncio.Protocol):
         except (HttpParserError, HttpParserUpgrade) as error:
             self._engine_failed(f"The engine sent what is not HTTP: {error}.")
             return
+        except EngineFailedError as failure:
+            self._engine_failed(str(failure))
+            return
         if self._unchunk:
             data = self._response.take_body()
         size = len(data)
@@ -185,6 +193,8 @@ class Splice(asyncio.Protocol):
             self._parser.feed_data(data[:end])
             data = data[end:]
             status = self._parser.get_status_code()
+            if status == UNAUTHORIZED:  # the client's own key was right: it is here
+                raise EngineFailedError("The engine refuses the key it is given.")
             if status >= 200:
                 self._head = b""
                 return self._accept_head(status), data

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 
+from nimctl.core.engine_address import EngineAddress
+
 RETRY_AFTER_S = 5
 BAD_REQUEST = "bad_request"
 _TRY_AGAIN = (429, 502, 503)
@@ -15,15 +17,16 @@ _TRY_AGAIN = (429, 502, 503)
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PRINTABLE = re.compile(rb"[\x20-\x7e\t]*")
-_FORWARDED_TO_ENGINE = ("content-type", "accept", "traceparent")
+_FORWARDED_TO_ENGINE = ("content-type", "accept", "traceparent", "tracestate")
 # A second one of these is two different requests to two different readers.
 _AT_MOST_ONCE = frozenset(
     {"host", "content-type", "content-encoding", "authorization", "x-api-key", "expect"}
 )
-# Hop by hop, or the gateway's own business: the request id, and who may call from a web page.
+# Hop by hop, or the gateway's own business: the request id, who may call from a web page; or what
+# an engine elsewhere asks a browser to keep for its own origin.
 _NOT_FORWARDED_TO_CLIENT = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate te trailer upgrade "
-    b"server x-request-id".split()
+    b"server x-request-id set-cookie alt-svc strict-transport-security www-authenticate".split()
 )
 
 
@@ -193,12 +196,15 @@ def render_answer(
     return _STATUS_LINES[answer.status] + text.encode("latin-1", "replace") + b"\r\n" + body
 
 
-def render_engine_head(head: RequestHead, host: str, content_length: int | None) -> bytes:
+def render_engine_head(
+    head: RequestHead, address: EngineAddress, content_length: int | None
+) -> bytes:
     """The head of the engine's request, made from checked parts; chunked without a length."""
-    target = f"{head.path}?{head.query}" if head.query else head.path
+    target = address.target(head.path)
     lines = [
-        f"{head.method} {target} HTTP/1.1",
-        f"host: {host}",
+        *render_engine_lines(
+            head.method, f"{target}?{head.query}" if head.query else target, address
+        ),
         f"x-request-id: {head.request_id}",
     ]
     for name in _FORWARDED_TO_ENGINE:
@@ -210,6 +216,14 @@ def render_engine_head(head: RequestHead, host: str, content_length: int | None)
         else f"content-length: {content_length}"
     )
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
+
+
+def render_engine_lines(method: str, target: str, address: EngineAddress) -> list[str]:
+    """How every request to the engine begins; its key goes to nobody else."""
+    lines = [f"{method} {target} HTTP/1.1", f"host: {address.host_header}", "user-agent: nimctl"]
+    if address.authorization is not None:
+        lines.append(f"authorization: {address.authorization}")
+    return lines
 
 
 def render_response_head(

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from nimctl.core.plan import EngineAddress
+from nimctl.core.engine_address import EngineAddress
 from nimctl.server.gateway import (
     EngineState,
     Gateway,

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import openai
 import pytest
 
-from nimctl.core.plan import EngineAddress
+from nimctl.core.engine_address import EngineAddress
 
 SLOW = {"ttft_ms": 30_000, "interval_ms": 0}
 LONG = {"ttft_ms": 1, "interval_ms": 5, "chunks": 10_000}

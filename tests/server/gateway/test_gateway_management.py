@@ -8,7 +8,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from nimctl.core.plan import EngineAddress
+from nimctl.core.engine_address import EngineAddress
 from nimctl.errors import InputError
 from nimctl.server.gateway import ApiKey, GatewayConfig, ServedModel
 from nimctl.server.gateway.ports import find_port_holder

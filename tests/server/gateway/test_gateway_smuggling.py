@@ -144,6 +144,7 @@ def test_engine_hears_only_what_the_gateway_wrote(start_gateway, raw, scripted_e
     assert head.decode().split("\r\n") == [
         "POST /v1/chat/completions HTTP/1.1",
         "host: localhost",
+        "user-agent: nimctl",
         "x-request-id: r1",
         "content-type: application/json",
         "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",

@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from httptools import HttpParserError, HttpResponseParser
 
-from nimctl.core.plan import EngineAddress
+from nimctl.core.engine_address import EngineAddress
+from nimctl.server.gateway.reach import explain, open_stream
+from nimctl.server.gateway.wire import render_engine_lines
 
+SCRAPE_TIMEOUT_S = 1.0
 _READ_BYTES = 64 * 1024
+_LONGEST_ANSWER_BYTES = 16 * 1024 * 1024
 
 
 class NoAnswerError(Exception):
@@ -44,22 +49,60 @@ async def call_engine(
     except (ConnectionRefusedError, FileNotFoundError) as error:
         raise NoAnswerError("nobody listens there", nobody_listens=True) from error
     except OSError as error:
-        raise NoAnswerError(error.strerror or str(error)) from error
+        raise NoAnswerError(explain(error)) from error
     except HttpParserError as error:
         raise NoAnswerError(f"what it sent is not HTTP: {error}") from error
 
 
-async def generate_token(address: EngineAddress, model_name: str, *, timeout_s: float) -> str:
+async def scrape(address: EngineAddress, path: str) -> str:
+    """The engine's page of metrics; empty when it has none or does not answer within a second."""
+    if not path:
+        return ""
+    try:
+        answer = await call_engine(address, path, timeout_s=SCRAPE_TIMEOUT_S)
+    except NoAnswerError:
+        return ""
+    return answer.body.decode("utf-8", "replace") if answer.status == 200 else ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenQuestion:
+    """A request for one token: where it is sent, and what."""
+
+    path: str
+    document: Mapping[str, object]
+
+
+def by_completion(model_name: str) -> TokenQuestion:
+    """A token that continues a text: every engine that nimctl starts does that."""
+    document = {"model": model_name, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+    return TokenQuestion(path="/v1/completions", document=document)
+
+
+def by_chat(model_name: str, *, limit: str, tokens: int) -> TokenQuestion:
+    """A token of a chat: all that some hosted endpoints do.
+
+    Args:
+        limit: What the endpoint calls the number of tokens: `max_tokens`, or newer
+            `max_completion_tokens`, of which reasoning takes some.
+    """
+    messages = [{"role": "user", "content": "Hello"}]
+    return TokenQuestion(
+        path="/v1/chat/completions",
+        document={"model": model_name, "messages": messages, limit: tokens},
+    )
+
+
+async def generate_token(
+    address: EngineAddress, question: TokenQuestion, *, timeout_s: float
+) -> str:
     """Ask for one token; what was wrong with the answer, empty when it holds one.
 
     Raises:
         NoAnswerError: there was none.
     """
     answer = await call_engine(
-        address,
-        "/v1/completions",
-        document={"model": model_name, "prompt": "Hello", "max_tokens": 1, "temperature": 0},
-        timeout_s=timeout_s,
+        address, question.path, document=question.document, timeout_s=timeout_s
     )
     if answer.status != 200:
         return f"HTTP {answer.status}: {answer.body[:200].decode('utf-8', 'replace')}"
@@ -75,10 +118,7 @@ def _holds_choices(body: bytes) -> bool:
 
 
 async def _call(address: EngineAddress, path: str, document: object) -> EngineAnswer:
-    if address.uds is None:
-        reader, writer = await asyncio.open_connection(address.host, address.port)
-    else:
-        reader, writer = await asyncio.open_unix_connection(address.uds)
+    reader, writer = await open_stream(address)
     try:
         writer.write(_render(address, path, document))
         answer = _Answer()
@@ -88,6 +128,8 @@ async def _call(address: EngineAddress, path: str, document: object) -> EngineAn
             if not data:
                 raise ConnectionResetError("it closed the connection before its answer ended")
             parser.feed_data(data)
+            if answer.size_bytes > _LONGEST_ANSWER_BYTES:
+                raise HttpParserError("its answer does not end")
         return EngineAnswer(status=parser.get_status_code(), body=b"".join(answer.parts))
     finally:
         writer.transport.abort()
@@ -95,12 +137,9 @@ async def _call(address: EngineAddress, path: str, document: object) -> EngineAn
 
 def _render(address: EngineAddress, path: str, document: object) -> bytes:
     body = b"" if document is None else json.dumps(document).encode()
-    lines = [
-        f"{'GET' if document is None else 'POST'} {path} HTTP/1.1",
-        f"host: {address.host_header}",
-        "accept: */*",
-        "connection: close",
-    ]
+    method = "GET" if document is None else "POST"
+    lines = render_engine_lines(method, address.target(path), address)
+    lines += ["accept: */*", "connection: close"]
     if document is not None:
         lines += ["content-type: application/json", f"content-length: {len(body)}"]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + body
@@ -109,10 +148,12 @@ def _render(address: EngineAddress, path: str, document: object) -> bytes:
 class _Answer:
     def __init__(self) -> None:
         self.parts: list[bytes] = []
+        self.size_bytes = 0
         self.complete = False
 
     def on_body(self, data: bytes) -> None:
         self.parts.append(data)
+        self.size_bytes += len(data)
 
     def on_message_complete(self) -> None:
         self.complete = True
