@@ -76,16 +76,21 @@ def read_api_keys(settings: Settings) -> tuple[ApiKey, ...]:
     return tuple(keys)
 
 
+def read_secret_line(path: Path) -> str:
+    """The first line of a file that holds a single key.
+
+    Raises:
+        InputError: it cannot be read, or holds nothing.
+    """
+    lines = [line for line in _read_lines(path) if line]
+    if not lines:
+        raise InputError(f"the key file {path} holds no key")
+    return lines[0]
+
+
 def _read_key_file(path: Path) -> list[ApiKey]:
     """One key a line, behind its name if it has one."""
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-        readers = path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise InputError(f"the key file {path} cannot be read: {reason}") from error
-    if readers:
-        print_warning(f"other users may read the key file {path}; `chmod 600` ends that")
+    lines = _read_lines(path)
     keys = []
     for number, line in enumerate(lines, 1):
         if line and not line.startswith("#"):
@@ -96,6 +101,18 @@ def _read_key_file(path: Path) -> list[ApiKey]:
             f"the key file {path} holds no key", hint="write one key a line, or `NAME KEY`"
         )
     return keys
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+        readers = path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise InputError(f"the key file {path} cannot be read: {reason}") from error
+    if readers:
+        print_warning(f"other users may read the key file {path}; `chmod 600` ends that")
+    return lines
 
 
 def _warn_if_open(settings: Settings, keys: tuple[ApiKey, ...], tls: TlsFiles | None) -> None:

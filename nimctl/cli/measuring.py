@@ -61,6 +61,11 @@ def open_target(
     name = model or settings.model
     if name is None:
         raise InputError("nothing to measure", hint="name a MODEL, or give --url")
+    if settings.engine_url is not None:
+        raise InputError(
+            f"{name} would not be measured: engine_url is set by {settings.origins['engine_url']}",
+            hint="measure what runs there with --url",
+        )
     # Chosen here and told to the child, so that what is kept is what ran.
     machine = read_machine(settings, None)
     manifest = find_model(open_catalog(settings), settings, name)

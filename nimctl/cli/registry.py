@@ -25,10 +25,11 @@ class ServerRecord:
     Attributes:
         owner: Its process, named so that no later one is taken for it.
         names: What clients call the model.
+        profile: What runs: a profile, or where the engine is that was there already.
         url: Where it listens; None before it does.
         state: How far it had come when it last wrote.
         log: Where its own words go; None where that is a terminal or a pipe.
-        engine_log: Where the engine's words go; None before the engine is started.
+        engine_log: Where the engine's words go; None for one that runs elsewhere.
         began_s: Seconds since the epoch.
     """
 
@@ -60,8 +61,8 @@ def registered(record: ServerRecord) -> Iterator[Callable[[ServeEvent], None]]:
         match event:
             case Listening(url=url):
                 held = replace(held, url=url)
-            case Ready():
-                held = replace(held, state="ready")
+            case Ready(names=names):
+                held = replace(held, state="ready", names=names)
             case _:
                 return
         _write(path, held)
@@ -76,7 +77,7 @@ def registered(record: ServerRecord) -> Iterator[Callable[[ServeEvent], None]]:
 
 
 def describe_self(
-    *, model: str, names: tuple[str, ...], profile: str, engine: str, engine_log: Path
+    *, model: str, names: tuple[str, ...], profile: str, engine: str, engine_log: Path | None
 ) -> ServerRecord:
     """The record of this process, which is about to serve."""
     return ServerRecord(
@@ -87,7 +88,7 @@ def describe_self(
         profile=profile,
         engine=engine,
         log=_own_log(),
-        engine_log=str(engine_log),
+        engine_log=None if engine_log is None else str(engine_log),
         began_s=time.time(),
     )
 

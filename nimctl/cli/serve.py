@@ -37,6 +37,16 @@ ApiKeyFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="File with the keys callers may present, one a line."),
 ]
+EngineUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Serve what an OpenAI-compatible engine at http://, https:// or unix:PATH offers.",
+    ),
+]
+EngineApiKeyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File with the key that such an engine wants.")
+]
 Detach = Annotated[
     bool, typer.Option("--detach", help="Return once it is ready; `ps`, `logs`, `stop` see to it.")
 ]
@@ -67,6 +77,8 @@ def serve(
     log_format: LogFormat = None,
     served_model_name: ServedNames = None,
     api_key_file: ApiKeyFile = None,
+    engine_url: EngineUrl = None,
+    engine_api_key_file: EngineApiKeyFile = None,
     offline: options.Offline = None,
     cache_dir: options.CacheDir = None,
     manifest_dir: options.ManifestDir = None,
@@ -77,9 +89,10 @@ def serve(
 ) -> None:
     """Serve MODEL: choose its best profile for this machine, fetch it, start it, watch it.
 
-    Arguments after `--` go to the engine as they are.
+    Arguments after `--` go to the engine as they are. With --engine-url nothing is started, and
+    MODEL is one of those that the engine there lists.
     """
-    from nimctl.cli import asked, choosing, facts, serving
+    from nimctl.cli import asked, server_actions
 
     settings = asked.read_command_settings(
         profile=profile,
@@ -101,20 +114,35 @@ def serve(
         log_format=log_format,
         served_model_names=served_model_name,
         api_key_file=api_key_file,
+        engine_url=engine_url,
+        engine_api_key_file=engine_api_key_file,
         offline=offline,
         cache_dir=cache_dir,
         manifest_dirs=manifest_dir,
     )
+    engine_args = tuple(context.args)
+    if settings.engine_url is not None:
+        from nimctl.cli import outside
+
+        outside.require_nothing_chosen(
+            settings, {"--gpus": gpus, "--hardware": hardware, "arguments after `--`": engine_args}
+        )
+        if dry_run:
+            outside.print_engine(settings, model, json=json)
+        elif detach:
+            server_actions.start_detached(sys.argv[1:], settings, json=json)
+        else:
+            outside.serve_outside(settings, model, json=json)
+        return
+    from nimctl.cli import choosing, facts, serving
+
     manifest = facts.find_model(facts.open_catalog(settings), settings, model)
     facts.require_dry_run(hardware, dry_run=dry_run)
     machine = facts.read_machine(settings, hardware)
     choice = choosing.choose(manifest, machine, settings, facts.make_wish(settings, gpus))
-    engine_args = tuple(context.args)
     if dry_run:
         serving.print_plan(choice, engine_args, json=json)
     elif detach:
-        from nimctl.cli import server_actions
-
         server_actions.start_detached(sys.argv[1:], settings, json=json)
     else:
         serving.serve_choice(choice, engine_args, json=json)

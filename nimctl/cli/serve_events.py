@@ -17,7 +17,6 @@ from nimctl.server import (
     ReadyAgain,
     Restarting,
     ServeEvent,
-    ServeRequest,
     StartTimes,
     Stopping,
 )
@@ -61,18 +60,21 @@ def _round(times: StartTimes) -> dict[str, float]:
     return {"load_s": round(times.load_s, 3), "first_token_s": round(times.first_token_s, 3)}
 
 
-def tell_person(request: ServeRequest) -> Callable[[ServeEvent], None]:
+def tell_person(engine_log: Path | None) -> Callable[[ServeEvent], None]:
     """Sentences: what is ready on standard output, everything else on standard error.
 
     Once the model was ready they begin with the time, as the lines of the access log do.
+
+    Args:
+        engine_log: None for an engine that runs elsewhere.
     """
-    return _Teller(request.model.names, _shorten_home(request.log_path)).tell
+    return _Teller(None if engine_log is None else _shorten_home(engine_log)).tell
 
 
 class _Teller:
-    def __init__(self, names: tuple[str, ...], log: str) -> None:
-        self._names = names
+    def __init__(self, log: str | None) -> None:
         self._log = log
+        self._name = ""
         self._was_ready = False
 
     def tell(self, event: ServeEvent) -> None:
@@ -83,18 +85,22 @@ class _Teller:
 
     def _tell_start(self, event: ServeEvent) -> None:
         match event:
-            case PhaseReached(phase=Phase.LOADING):
+            case PhaseReached(phase=Phase.LOADING) if self._log is not None:
                 print_note(f"loading; the engine's log is {self._log}")
             case PhaseReached(phase=Phase.WARMING):
-                print_note("loaded; generating the first token")
-            case Ready(url=url, times=times):
-                _print_ready(url, self._names, times.load_s + times.first_token_s)
+                seen = "found" if self._log is None else "loaded"
+                print_note(f"{seen}; generating the first token")
+            case NotReady(cause=cause):
+                print_note(f"waiting: {cause}")
+            case Ready(url=url, times=times, names=names):
+                _print_ready(url, names, times.load_s + times.first_token_s)
+                self._name = names[0]
                 self._was_ready = True
             case _:
                 pass
 
     def _tell_serving(self, event: ServeEvent) -> None:
-        name = self._names[0]
+        name = self._name
         match event:
             case NotReady(cause=cause):
                 _warn(f"not ready: {cause} New requests wait a little, then are answered 503.")

@@ -14,7 +14,7 @@ from nimctl.core.surface import offer, read_sequences
 from nimctl.engines import ENGINES
 from nimctl.server import ServedModel
 
-_API_VERSION = "1"
+API_VERSION = "1"
 _LICENCE_NAMES = ("license", "licence", "copying")
 _LONGEST_LICENCE_BYTES = 1 << 20
 
@@ -31,7 +31,7 @@ def describe_served_model(choice: Choice, entry: CacheEntry, launch: Launch) -> 
         created=int(time.time()),
         context_length=choice.plan.context_length,
         metadata=_describe_metadata(choice, entry, licence),
-        version={"release": __version__, "api": _API_VERSION},
+        version={"release": __version__, "api": API_VERSION},
         manifest=_describe_files(choice, entry),
         licence=licence,
         offer=what,

@@ -56,6 +56,8 @@ def print_log(name: str, *, follow: bool, of_engine: bool, lines: int) -> None:
     """
     record = _choose_one(name)
     path = record.engine_log if of_engine else record.log
+    if path is None and of_engine:
+        raise InputError(f"the engine of {record.names[-1]} runs elsewhere, and has its own log")
     if path is None:
         raise InputError(
             f"what {record.names[-1]} says goes to where it was started, not to a file",

@@ -2,11 +2,10 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from nimctl.cache import Cache, CacheEntry
-from nimctl.cli.access_log import make_access_log
 from nimctl.cli.choosing import (
     Choice,
     choice_document,
@@ -17,28 +16,15 @@ from nimctl.cli.choosing import (
 from nimctl.cli.gateway_settings import choose_tls, make_gateway_config, read_api_keys
 from nimctl.cli.launching import choose_served_names, make_state_dir
 from nimctl.cli.log_files import new_log_file
-from nimctl.cli.registry import ServerRecord, describe_self, registered
+from nimctl.cli.registry import ServerRecord, describe_self
+from nimctl.cli.running import run_server
 from nimctl.cli.serve_events import tell_json, tell_person
 from nimctl.cli.served_model import describe_served_model
 from nimctl.cli.terminal import bold, print_json, print_line, print_note
 from nimctl.cli.weights import fetch_artifact
 from nimctl.core.units import format_bytes
 from nimctl.errors import InputError
-from nimctl.server import (
-    AnswersAgain,
-    NotReady,
-    PhaseReached,
-    Ready,
-    ReadyAgain,
-    Restarting,
-    RestartLimits,
-    ServeEvent,
-    ServeRequest,
-    Stopping,
-    WatchLimits,
-    notify,
-    serve_model,
-)
+from nimctl.server import RestartLimits, ServeRequest, WatchLimits
 from nimctl.settings import Settings
 
 
@@ -92,20 +78,8 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
                 count=settings.restart_limit, window_s=settings.restart_window_s
             ),
         )
-        tell = tell_json if json else tell_person(request)
-        with registered(_describe_server(choice, request)) as note:
-
-            def on_event(event: ServeEvent) -> None:
-                _notify_manager(event, settings.environment)
-                note(event)
-                tell(event)
-
-            serve_model(
-                request,
-                on_event=on_event,
-                on_access=make_access_log(settings.log_level, settings.log_format),
-                on_note=print_note,
-            )
+        tell = tell_json if json else tell_person(request.log_path)
+        run_server(request, _describe_server(choice, request), settings, tell)
 
 
 def _describe_server(choice: Choice, request: ServeRequest) -> ServerRecord:
@@ -116,27 +90,6 @@ def _describe_server(choice: Choice, request: ServeRequest) -> ServerRecord:
         engine=choice.installed.name,
         engine_log=request.log_path,
     )
-
-
-def _notify_manager(event: ServeEvent, environment: Mapping[str, str]) -> None:
-    """Tell systemd how far the service is."""
-    match event:
-        case Ready(url=url):
-            notify(environment, "READY=1", f"STATUS=Ready at {url}")
-        case ReadyAgain(url=url):
-            notify(environment, f"STATUS=Ready at {url}")
-        case NotReady(cause=cause):
-            notify(environment, f"STATUS=Not ready: {cause}")
-        case AnswersAgain():
-            notify(environment, "STATUS=Ready")
-        case Restarting(attempt=attempt, limit=limit):
-            notify(environment, f"STATUS=The engine failed; restart {attempt} of {limit}")
-        case PhaseReached(phase=phase):
-            notify(environment, f"STATUS=The engine is {phase.value}")
-        case Stopping(signal_name=name):
-            notify(environment, "STOPPING=1", f"STATUS={name}: finishing open requests")
-        case _:
-            pass
 
 
 def _require_chat(choice: Choice) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 OPENAI_BASE = "/v1"
 _PORTS = {"http": 80, "https": 443}
-_BASE = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_BASE = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*")
 _LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 
 

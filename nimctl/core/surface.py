@@ -80,17 +80,19 @@ class Offer:
         return f"{self.title} has no {path}{f' {need}' if need else ''}."
 
 
-def offer(surface: EngineSurface, *, version: Version | None, argv: tuple[str, ...]) -> Offer:
+def offer(
+    surface: EngineSurface, *, version: Version | None, argv: tuple[str, ...] | None
+) -> Offer:
     """What an engine of this version offers when it is started with these arguments.
 
-    An unknown version counts as the newest.
+    An unknown version counts as the newest; unknown arguments (None) as all that are needed.
     """
     offered, missing = [], {}
-    given = {argument.partition("=")[0] for argument in argv}
+    given = {argument.partition("=")[0] for argument in argv or ()}
     for route in surface.routes:
         if version is not None and route.since > version:
             missing[route.path] = f"before version {'.'.join(map(str, route.since))}"
-        elif route.needs and not given & set(route.needs):
+        elif argv is not None and route.needs and not given & set(route.needs):
             missing[route.path] = f"unless it is started with {' or '.join(route.needs)}"
         else:
             offered.append(route)

@@ -11,7 +11,14 @@ from nimctl.server.gateway import (
     ServedModel,
     TlsFiles,
 )
+from nimctl.server.gateway.engine_call import (
+    EngineAnswer,
+    TokenQuestion,
+    by_chat,
+    by_completion,
+)
 from nimctl.server.notify import notify
+from nimctl.server.outside import OutsideEngine, OutsideRequest, find_outside
 from nimctl.server.restarts import RestartLimits
 from nimctl.server.serving import (
     Listening,
@@ -32,9 +39,12 @@ __all__ = [
     "ChildFailedError",
     "Cors",
     "DetachedProcess",
+    "EngineAnswer",
     "GatewayConfig",
     "Listening",
     "NotReady",
+    "OutsideEngine",
+    "OutsideRequest",
     "Phase",
     "PhaseReached",
     "Ready",
@@ -47,7 +57,11 @@ __all__ = [
     "StartTimes",
     "Stopping",
     "TlsFiles",
+    "TokenQuestion",
     "WatchLimits",
+    "by_chat",
+    "by_completion",
+    "find_outside",
     "notify",
     "serve_model",
     "served_by_child",

@@ -23,6 +23,7 @@ from nimctl.server.gateway import (
     ServedModel,
     new_event_loop,
 )
+from nimctl.server.outside import Lookout, OutsideRequest
 from nimctl.server.restarts import RestartLimits
 from nimctl.server.supervisor import (
     AnswersAgain,
@@ -45,10 +46,11 @@ class Listening:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ready:
-    """The engine has generated a token through the whole path."""
+    """The engine has generated a token through the whole path; clients call its model `names`."""
 
     url: str
     times: StartTimes
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +68,8 @@ class Stopping:
 
     signal_name: str
 
+
+_NOT_KNOWN_YET = ServedModel(names=("unknown",), created=0)
 
 OwnEvent = Listening | Ready | ReadyAgain | Stopping
 ServeEvent = OwnEvent | PhaseReached | NotReady | AnswersAgain | Restarting
@@ -96,7 +100,7 @@ class ServeRequest:
 
 
 def serve_model(
-    request: ServeRequest,
+    request: ServeRequest | OutsideRequest,
     *,
     on_event: Callable[[ServeEvent], None],
     on_access: Callable[[AccessRecord], None] = lambda record: None,
@@ -105,8 +109,9 @@ def serve_model(
     """Serve until a signal asks to stop; open streams are finished first.
 
     Raises:
-        EngineError: the engine could not be started, or ended more often than it is started again.
-        InputError: the address is taken or cannot be used.
+        EngineError: the engine could not be started, ended more often than it is started again, or
+            was not found where it should run.
+        InputError: the address is taken or cannot be used; an engine elsewhere refuses.
         InterruptedByUserError: Ctrl-C came before the model was ready.
     """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -116,7 +121,7 @@ def serve_model(
 class _Serving:
     def __init__(
         self,
-        request: ServeRequest,
+        request: ServeRequest | OutsideRequest,
         on_event: Callable[[ServeEvent], None],
         on_access: Callable[[AccessRecord], None],
         on_note: Callable[[str], None],
@@ -126,13 +131,23 @@ class _Serving:
         self._state = EngineState()
         self._gateway = Gateway(
             config=request.gateway,
-            model=request.model,
+            model=request.model if isinstance(request, ServeRequest) else _NOT_KNOWN_YET,
             engine=self._state,
-            on_engine_trouble=lambda cause: self._supervisor.alarm(),
+            on_engine_trouble=lambda cause: self._keeper.alarm(),
             on_access=on_access,
             on_note=on_note,
         )
-        self._supervisor = Supervisor(
+        self._keeper: Supervisor | Lookout
+        if isinstance(request, ServeRequest):
+            self._keeper = self._make_supervisor(request)
+        else:
+            self._keeper = Lookout(
+                request, gateway=self._gateway, state=self._state, on_event=self._tell
+            )
+        self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+
+    def _make_supervisor(self, request: ServeRequest) -> Supervisor:
+        return Supervisor(
             launch=request.launch,
             new_engine=lambda: EngineProcess(
                 request.launch,
@@ -149,7 +164,6 @@ class _Serving:
             restart_limits=request.restarts,
             on_event=self._tell,
         )
-        self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -160,7 +174,7 @@ class _Serving:
             self._on_event(Listening(url=self._url))
             number = await self._until_signal()
             self._on_event(Stopping(signal_name=number.name))
-            if self._supervisor.was_ready:
+            if self._keeper.was_ready:
                 await self._drain()
             elif number == signal.SIGINT:
                 raise InterruptedByUserError("stopped before the model was ready")
@@ -174,7 +188,7 @@ class _Serving:
         Raises:
             EngineError: it cannot be kept running.
         """
-        keeping = asyncio.ensure_future(self._supervisor.run())
+        keeping = asyncio.ensure_future(self._keeper.run())
         asked = asyncio.ensure_future(self._signals.get())
         await asyncio.wait({keeping, asked}, return_when=asyncio.FIRST_COMPLETED)
         if not asked.done():
@@ -188,7 +202,8 @@ class _Serving:
         if not isinstance(event, EngineReady):
             self._on_event(event)
         elif event.down_s is None:
-            self._on_event(Ready(url=self._url, times=event.times))
+            names = self._gateway.served_names
+            self._on_event(Ready(url=self._url, times=event.times, names=names))
         else:
             self._on_event(ReadyAgain(url=self._url, times=event.times, down_s=event.down_s))
 
@@ -205,11 +220,11 @@ class _Serving:
 
     async def _stop_engine(self) -> None:
         """End the engine; a signal that comes meanwhile lets it no time for that."""
-        stopped = asyncio.ensure_future(self._supervisor.stop())
+        stopped = asyncio.ensure_future(self._keeper.stop())
         hurry = asyncio.ensure_future(self._signals.get())
         await asyncio.wait({stopped, hurry}, return_when=asyncio.FIRST_COMPLETED)
         if hurry.done():
-            self._supervisor.hurry()
+            self._keeper.hurry()
         await stopped
         await _cancel(hurry)
 

@@ -25,6 +25,8 @@ from nimctl.server.gateway.engine_call import (
     generate_token,
 )
 
+# An endpoint that wants to be asked less often lives, too.
+_ALIVE = (200, 429)
 # How an engine refuses that is too full: a sign of life, if clients keep it busy.
 _TOO_FULL = ("HTTP 429", "HTTP 503")
 
@@ -239,7 +241,7 @@ class _HealthSign:
                 await asyncio.sleep(self._limits.last_breath_s)
                 self.fault = "The engine does not listen any more."
             return
-        if answer.status == 200:
+        if answer.status in _ALIVE:
             self.confirm()
         else:
             self.fault = f"The engine says HTTP {answer.status} at {self._path}."

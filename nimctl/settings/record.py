@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from nimctl.core.engine_address import EngineAddress
 from nimctl.core.names import EngineName, WishGoal
 from nimctl.settings.table import KEYS
 from nimctl.settings.values import Secret
@@ -59,6 +60,9 @@ class Settings:
     served_model_names: tuple[str, ...]
     api_key: Secret
     api_key_file: Path | None
+    engine_url: EngineAddress | None
+    engine_api_key: Secret
+    engine_api_key_file: Path | None
     engine_args: tuple[str, ...]
     offline: bool
     mirrors: tuple[str, ...]

@@ -292,6 +292,28 @@ KEYS: tuple[Key, ...] = (
         help="A file that holds the key clients of the server must send.",
     ),
     Key(
+        name="engine_url",
+        convert=values.engine_url,
+        environment=("NIMCTL_ENGINE_URL",),
+        guides_secret=True,
+        help="An OpenAI-compatible engine that runs already: http://, https:// or unix:PATH.",
+    ),
+    Key(
+        name="engine_api_key",
+        convert=values.secret,
+        default=Secret(),
+        environment=("NIMCTL_ENGINE_API_KEY",),
+        secret=True,
+        help="The key that such an engine wants; it goes to that address only.",
+    ),
+    Key(
+        name="engine_api_key_file",
+        convert=values.path,
+        environment=("NIMCTL_ENGINE_API_KEY_FILE",),
+        guides_secret=True,
+        help="A file that holds the key such an engine wants.",
+    ),
+    Key(
         name="engine_args",
         convert=values.arguments,
         default=(),

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from nimctl.core.engine_address import EngineAddress, parse_engine_url
 from nimctl.core.units import parse_bytes
 
 Convert = Callable[[object, Path], object]
@@ -139,6 +140,11 @@ def url(written: object, _base: Path) -> str:
     if "@" in parts.netloc:
         raise ValueError("must not hold a user name or password")
     return address
+
+
+def engine_url(written: object, _base: Path) -> EngineAddress:
+    """Where an engine listens; no fault quotes it."""
+    return parse_engine_url(_one(written))
 
 
 def rate(written: object, _base: Path) -> int:

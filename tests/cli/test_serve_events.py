@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 
 from nimctl.cli.serve_events import tell_json, tell_person
-from nimctl.core.engine_address import EngineAddress
-from nimctl.core.plan import Launch
 from nimctl.server import (
     AnswersAgain,
-    GatewayConfig,
     Listening,
     NotReady,
     Phase,
@@ -19,8 +16,6 @@ from nimctl.server import (
     Ready,
     ReadyAgain,
     Restarting,
-    ServedModel,
-    ServeRequest,
     StartTimes,
     Stopping,
 )
@@ -43,7 +38,7 @@ TIMED = re.compile(r"\d\d:\d\d:\d\d ")
         (Listening(url=URL), {"event": "listening", "url": URL}),
         (PhaseReached(phase=Phase.WARMING), {"event": "phase", "phase": "warming"}),
         (
-            Ready(url=URL, times=TIMES),
+            Ready(url=URL, times=TIMES, names=("acme/toy",)),
             {"event": "ready", "url": URL, "load_s": 1.235, "first_token_s": 0.25},
         ),
         (NotReady(cause="It is silent."), {"event": "not_ready", "cause": "It is silent."}),
@@ -79,17 +74,7 @@ def test_every_event_is_one_line_of_json(event, document, capsys) -> None:
 
 
 def make_teller():
-    return tell_person(
-        ServeRequest(
-            launch=Launch(argv=("engine",), address=EngineAddress(uds="/s"), ready_path="/health"),
-            model=ServedModel(names=("acme/toy",), created=0),
-            gateway=GatewayConfig(),
-            environment={},
-            log_path=Path.home() / "logs" / "toy.log",
-            state_dir=Path("/nowhere"),
-            start_timeout_s=1,
-        )
-    )
+    return tell_person(Path.home() / "logs" / "toy.log")
 
 
 def test_a_night_with_a_crash_reads_well(capsys) -> None:
@@ -99,7 +84,7 @@ def test_a_night_with_a_crash_reads_well(capsys) -> None:
         PhaseReached(phase=Phase.LOADING),
         PhaseReached(phase=Phase.WARMING),
         PhaseReached(phase=Phase.READY),
-        Ready(url=URL, times=TIMES),
+        Ready(url=URL, times=TIMES, names=("acme/toy",)),
         NotReady(cause="The engine has not answered since 03:12:07 UTC."),
         AnswersAgain(silent_s=1.5),
         RESTARTING,
@@ -123,4 +108,21 @@ def test_a_night_with_a_crash_reads_well(capsys) -> None:
         "its log is ~/logs/toy.log",
         "TIME acme/toy is ready again at http://127.0.0.1:8000 (after 2.0 s)",
         "TIME SIGTERM: finishing open requests; once more stops at once",
+    ]
+
+
+def test_an_engine_elsewhere_is_waited_for_in_words(capsys) -> None:
+    tell = tell_person(None)
+    for event in (
+        PhaseReached(phase=Phase.LOADING),
+        NotReady(cause="the engine at http://e cannot be used: nobody listens there."),
+        PhaseReached(phase=Phase.WARMING),
+        Ready(url=URL, times=TIMES, names=("theirs",)),
+    ):
+        tell(event)
+    told = capsys.readouterr()
+    assert f"theirs is ready at {URL}" in told.out
+    assert told.err.splitlines() == [
+        "waiting: the engine at http://e cannot be used: nobody listens there.",
+        "found; generating the first token",
     ]

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nimctl.core.engine_address import EngineAddress
 from nimctl.errors import InputError
 from nimctl.settings import KEYS, Key, Secret, Settings, list_settings, read_settings
 
@@ -50,6 +51,12 @@ SAMPLES: dict[str, tuple[tuple[str, object], tuple[str, object]]] = {
     "served_model_names": (("a", ("a",)), ("b, c", ("b", "c"))),
     "api_key": (("key-1", Secret("key-1")), ("key-2", Secret("key-2"))),
     "api_key_file": (("/a", Path("/a")), ("/b", Path("/b"))),
+    "engine_url": (
+        ("https://a/v1/", EngineAddress(host="a", port=443, tls=True)),
+        ("unix:/s", EngineAddress(uds="/s")),
+    ),
+    "engine_api_key": (("k-1", Secret("k-1")), ("k-2", Secret("k-2"))),
+    "engine_api_key_file": (("/a", Path("/a")), ("/b", Path("/b"))),
     "engine_args": (("--a", ("--a",)), ("--b 'c d'", ("--b", "c d"))),
     "offline": (("yes", True), ("OFF", False)),
     "mirrors": (

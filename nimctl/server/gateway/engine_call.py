@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,19 @@ _LONGEST_ANSWER_BYTES = 16 * 1024 * 1024
 
 
 class NoAnswerError(Exception):
-    """The engine gave no answer, or not in time; `nobody_listens` tells that there is no engine."""
+    """The engine gave no answer, or not in time.
 
-    def __init__(self, reason: str, *, nobody_listens: bool = False) -> None:
+    Attributes:
+        nobody_listens: There is no engine.
+        is_final: Asking again will not help: it is not to be believed, or not understood.
+    """
+
+    def __init__(
+        self, reason: str, *, nobody_listens: bool = False, is_final: bool = False
+    ) -> None:
         super().__init__(reason)
         self.nobody_listens = nobody_listens
+        self.is_final = is_final
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +58,8 @@ async def call_engine(
     except (ConnectionRefusedError, FileNotFoundError) as error:
         raise NoAnswerError("nobody listens there", nobody_listens=True) from error
     except OSError as error:
-        raise NoAnswerError(explain(error)) from error
+        is_final = isinstance(error, ssl.SSLError)
+        raise NoAnswerError(explain(error), is_final=is_final) from error
     except HttpParserError as error:
         raise NoAnswerError(f"what it sent is not HTTP: {error}") from error
 

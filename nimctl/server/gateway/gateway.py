@@ -150,6 +150,16 @@ class Gateway:
         for server in self._servers:
             server.close()
 
+    def serve(self, model: ServedModel) -> None:
+        """Serve this model from now on: what an engine elsewhere has is known once it answers."""
+        self._service.model = model
+        self._service.adapters[:] = model.adapters
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """What clients call the model."""
+        return self._service.model.names
+
     def engine_activity(self) -> EngineActivity:
         """What the engine is doing for clients at this moment."""
         flowing = sum(client.answered_bytes for client in self._clients)

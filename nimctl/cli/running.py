@@ -1,0 +1,69 @@
+"""Runs a server and passes on what happens: to its teller, to systemd, to `nimctl ps`, to a log."""
+
+from collections.abc import Callable, Mapping
+
+from nimctl.cli.access_log import make_access_log
+from nimctl.cli.registry import ServerRecord, registered
+from nimctl.cli.terminal import print_note
+from nimctl.server import (
+    AnswersAgain,
+    NotReady,
+    OutsideRequest,
+    PhaseReached,
+    Ready,
+    ReadyAgain,
+    Restarting,
+    ServeEvent,
+    ServeRequest,
+    Stopping,
+    notify,
+    serve_model,
+)
+from nimctl.settings import Settings
+
+
+def run_server(
+    request: ServeRequest | OutsideRequest,
+    record: ServerRecord,
+    settings: Settings,
+    tell: Callable[[ServeEvent], None],
+) -> None:
+    """Serve until a signal asks to stop.
+
+    Raises:
+        NimctlError: the engine or the address cannot be had.
+    """
+    with registered(record) as note:
+
+        def on_event(event: ServeEvent) -> None:
+            _notify_manager(event, settings.environment)
+            note(event)
+            tell(event)
+
+        serve_model(
+            request,
+            on_event=on_event,
+            on_access=make_access_log(settings.log_level, settings.log_format),
+            on_note=print_note,
+        )
+
+
+def _notify_manager(event: ServeEvent, environment: Mapping[str, str]) -> None:
+    """Tell systemd how far the service is."""
+    match event:
+        case Ready(url=url):
+            notify(environment, "READY=1", f"STATUS=Ready at {url}")
+        case ReadyAgain(url=url):
+            notify(environment, f"STATUS=Ready at {url}")
+        case NotReady(cause=cause):
+            notify(environment, f"STATUS=Not ready: {cause}")
+        case AnswersAgain():
+            notify(environment, "STATUS=Ready")
+        case Restarting(attempt=attempt, limit=limit):
+            notify(environment, f"STATUS=The engine failed; restart {attempt} of {limit}")
+        case PhaseReached(phase=phase):
+            notify(environment, f"STATUS=The engine is {phase.value}")
+        case Stopping(signal_name=name):
+            notify(environment, "STOPPING=1", f"STATUS={name}: finishing open requests")
+        case _:
+            pass
