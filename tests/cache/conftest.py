@@ -1,10 +1,10 @@
-import subprocess
-import sys
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fake_hub import FakeHub
+from forked_program import WARNINGS_ARE_ERRORS, ForkedChild, ForkedProgram
 
 CHILD = Path(__file__).with_name("fetch_child.py")
 
@@ -16,18 +16,19 @@ def hub() -> Iterator[FakeHub]:
 
 
 @pytest.fixture
-def spawn(hub: FakeHub, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def spawn(
+    program: ForkedProgram, hub: FakeHub, tmp_path: Path
+) -> Iterator[Callable[..., ForkedChild]]:
     """Starts a process that fetches `hf://acme/toy` into `tmp_path / "cache"`."""
-    children: list[subprocess.Popen[str]] = []
+    children: list[ForkedChild] = []
 
-    def start(*options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-W", "error", str(CHILD)]
-        command += [str(tmp_path / "cache"), hub.url, "hf://acme/toy", *options]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        children.append(child)
-        return child
+    def start(*options: str) -> ForkedChild:
+        words = [str(CHILD), str(tmp_path / "cache"), hub.url, "hf://acme/toy", *options]
+        children.append(program.start(words, os.environ, tmp_path, WARNINGS_ARE_ERRORS))
+        return children[-1]
 
     yield start
     for child in children:
         child.kill()
         child.communicate()
+        child.close()

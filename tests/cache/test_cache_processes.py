@@ -3,7 +3,6 @@
 import hashlib
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fake_hub import FakeHub, Fault
+from forked_program import ForkedChild
 
 from nimctl.cache import BLOCK_BYTES, Cache, FetchRequest
 from nimctl.core.source import Digest, PinnedFile, parse_source_uri
@@ -20,7 +20,7 @@ from nimctl.sources import SourceAccess, open_source
 SIZE_BYTES = 3 * BLOCK_BYTES + 5
 WEIGHTS = random.Random(3).randbytes(SIZE_BYTES)
 NAME = "model.safetensors"
-Spawn = Callable[..., subprocess.Popen[str]]
+Spawn = Callable[..., ForkedChild]
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
@@ -44,13 +44,13 @@ def parts(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "cache" / "partial").glob("*.part"))
 
 
-def result(child: subprocess.Popen[str]) -> tuple[int, str]:
+def result(child: ForkedChild) -> tuple[int, str]:
     """Exit status and last line."""
     output, _ = child.communicate(timeout=60)
     return child.returncode, output.strip().splitlines()[-1]
 
 
-def brought(child: subprocess.Popen[str]) -> bytes:
+def brought(child: ForkedChild) -> bytes:
     status, line = result(child)
     assert status == 0, line
     return (Path(line) / NAME).read_bytes()
@@ -96,7 +96,7 @@ def test_two_processes_bring_it_once(hub: FakeHub, tmp_path: Path, spawn: Spawn)
     assert hub.served("acme/toy", NAME) == SIZE_BYTES
 
 
-def _read_until_waiting(child: subprocess.Popen[str], hub: FakeHub) -> list[str]:
+def _read_until_waiting(child: ForkedChild, hub: FakeHub) -> list[str]:
     """What the child said: up to `Waiting`, or up to where the stalled one got to."""
     lines: list[str] = []
     assert child.stdout is not None
@@ -105,16 +105,17 @@ def _read_until_waiting(child: subprocess.Popen[str], hub: FakeHub) -> list[str]
     return lines
 
 
+@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("flock", ["flock", "no-flock"])
-def test_eight_processes_bring_it_once_whatever_the_kernels_locks_do(
-    hub: FakeHub, tmp_path: Path, spawn: Spawn, flock: str
+def test_many_processes_bring_it_once_whatever_the_kernels_locks_do(
+    hub: FakeHub, tmp_path: Path, spawn: Spawn, flock: str, count: int
 ) -> None:
     hub.add_model("acme/toy", {NAME: WEIGHTS})
     hub.add_fault(NAME, Fault(kind="stall", at_byte=BLOCK_BYTES))
-    children = [spawn(flock) for _ in range(8)]
+    children = [spawn(flock) for _ in range(count)]
     wait_until(lambda: len(parts(tmp_path)) == 1, "one of them began")
     hub.released.set()
-    assert [brought(child) for child in children] == [WEIGHTS] * 8
+    assert [brought(child) for child in children] == [WEIGHTS] * count
     assert hub.served("acme/toy", NAME) == SIZE_BYTES
 
 

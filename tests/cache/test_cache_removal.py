@@ -1,26 +1,29 @@
 """What is removed is really gone, what others need stays, and nobody loses what is in use."""
 
-import multiprocessing
 import os
+import signal
 import subprocess
 import sys
-import threading
 import time
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cache_stock import HOURS_S, QUICK, SHARED, WEIGHTS, Stock, make_older, read_files, sha256_of
 from fake_hub import FakeHub
-from hypothesis import HealthCheck, given, settings
+from forked_program import ForkedChild, ForkedProgram
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nimctl.cache import Cache, CachedFile
 from nimctl.cache.layout import Layout
 from nimctl.cache.leases import read_leases
-from nimctl.cache.upkeep import PruneRequest, Upkeep
+from nimctl.cache.upkeep import PruneRequest
 from nimctl.errors import FetchError
 
+REMOVER = Path(__file__).with_name("remover_child.py")
 TOY = {"model.safetensors": WEIGHTS, "tokenizer.json": SHARED}
 OTHER = {"other.safetensors": WEIGHTS[::-1], "tokenizer.json": SHARED}
 
@@ -253,14 +256,20 @@ STEPS = st.lists(
 )
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(steps=STEPS)
+@pytest.mark.parametrize("examples", [4, pytest.param(40, marks=pytest.mark.slow)])
 def test_any_order_of_steps_keeps_what_is_needed(
-    hub: FakeHub, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str]]
+    hub: FakeHub, tmp_path: Path, examples: int
 ) -> None:
-    root = tmp_path_factory.mktemp("any") / "cache"
+    @settings(max_examples=examples)
+    @given(steps=STEPS)
+    def law(steps: list[tuple[str, str]]) -> None:
+        with TemporaryDirectory(dir=tmp_path) as folder:
+            check_any_order(hub, Path(folder, "cache"), steps)
+
+    law()
+
+
+def check_any_order(hub: FakeHub, root: Path, steps: list[tuple[str, str]]) -> None:
     stock = Stock(hub=hub, cache=Cache(root, patience=QUICK))
     for name, files in MODELS.items():
         hub.add_model(name, files)
@@ -291,29 +300,22 @@ def test_any_order_of_steps_keeps_what_is_needed(
     assert stock.upkeep.usage().blob_bytes == 0
 
 
-def remove_again_and_again(root: str, keys: list[str], removed: object, stop: object) -> None:
-    cache = Cache(Path(root))
-    while not stop.is_set():
-        gone = len(Upkeep(cache).remove(set(keys)).records)
-        with removed.get_lock():
-            removed.value += gone
-        Upkeep(cache).prune(PruneRequest(max_bytes=0, unused_s=0.0, partials=False))
-
-
-def test_removing_and_fetching_at_once_ends_in_whole_files(hub: FakeHub, tmp_path: Path) -> None:
+def test_removing_and_fetching_at_once_ends_in_whole_files(
+    program: ForkedProgram, hub: FakeHub, tmp_path: Path
+) -> None:
     """Two processes remove what two threads fetch: nobody ever gets a wrong or a half model."""
     stock = Stock(hub=hub, cache=Cache(tmp_path / "cache", patience=QUICK))
     for name, files in MODELS.items():
         hub.add_model(name, files)
-    keys = [stock.key(name) for name in MODELS]
-    context = multiprocessing.get_context("spawn")
-    stop, removed = context.Event(), context.Value("i", 0)
-    arguments = (str(stock.cache.root), keys, removed, stop)
-    removers = [context.Process(target=remove_again_and_again, args=arguments) for _ in range(2)]
+    words = [str(REMOVER), str(stock.cache.root), *(stock.key(name) for name in MODELS)]
+    removed: list[str] = []
     wrong: list[object] = []
 
+    def listen(remover: ForkedChild) -> None:
+        removed.extend(remover.stdout)
+
     def fetch_all(name: str) -> None:
-        while removed.value < 10 and not wrong:
+        while len(removed) < 10 and not wrong:
             try:
                 entry = stock.fetch(name)
                 with stock.cache.lease(entry.path, entry.files, "a test"):
@@ -324,17 +326,18 @@ def test_removing_and_fetching_at_once_ends_in_whole_files(hub: FakeHub, tmp_pat
                     wrong.append(error)
 
     stock.fetch("acme/m0")
-    threads = [threading.Thread(target=fetch_all, args=(name,)) for name in sorted(MODELS)[:2]]
-    try:
-        for one in (*removers, *threads):
-            one.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        stop.set()
+    with ExitStack() as ends, ThreadPoolExecutor() as threads:
+        starts = (program.start(words, os.environ, tmp_path) for _ in range(2))
+        removers = [ends.enter_context(closing(remover)) for remover in starts]
         for remover in removers:
-            remover.join()
+            threads.submit(listen, remover)
+        try:
+            for fetching in [threads.submit(fetch_all, name) for name in sorted(MODELS)[:2]]:
+                fetching.result()
+        finally:
+            for remover in removers:
+                remover.send_signal(signal.SIGTERM)
+        assert [remover.wait() for remover in removers] == [0, 0]
     assert wrong == []
-    assert [remover.exitcode for remover in removers] == [0, 0]
     for name, files in MODELS.items():
         assert read_files(stock.fetch(name)) == files

@@ -2,15 +2,14 @@
 
 import os
 import stat
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from cache_stock import HOURS_S, QUICK, WEIGHTS, Stock, edit, make_older, read_files
 from fake_hub import FakeHub
+from forked_program import ForkedProgram
 
 from nimctl.cache import Cache
 from nimctl.cache.upkeep import PruneRequest
@@ -18,6 +17,8 @@ from nimctl.errors import FetchError
 
 FILES = {"config.json": b"{}", "deep/model.safetensors": WEIGHTS}
 NAME = "acme/toy"
+CHILD = Path(__file__).with_name("other_user_child.py")
+AsAnotherUser = Callable[..., str]
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root to be somebody else")
 
 
@@ -27,6 +28,20 @@ def stock(hub: FakeHub) -> Iterator[Stock]:
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Stock(hub=hub, cache=Cache(Path(folder) / "cache", patience=QUICK))
+
+
+@pytest.fixture
+def as_another_user(program: ForkedProgram, stock: Stock) -> AsAnotherUser:
+    """What a fetch by a user who owns nothing here tells; our own user where we are not root."""
+
+    def fetch(*options: str) -> str:
+        commit = stock.hub.models[NAME].commit
+        words = [str(CHILD), str(stock.cache.root), stock.hub.url, commit, *options]
+        done = program.run(words, os.environ, Path("/"))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return fetch
 
 
 @pytest.fixture(params=[0o077, 0o022, 0o002], ids=oct)
@@ -52,7 +67,9 @@ def test_everything_has_the_permissions_of_the_root(stock: Stock, umask: int, mo
                 assert found == mode & 0o666, path
 
 
-def test_a_read_only_cache_is_used_and_not_written(stock: Stock) -> None:
+def test_a_read_only_cache_is_used_and_not_written(
+    stock: Stock, as_another_user: AsAnotherUser
+) -> None:
     """Mounted, copied or of another user: root may write all the same, so a child is nobody."""
     stock.cache.root.mkdir(mode=0o755)
     entry = stock.add(NAME, FILES)
@@ -61,13 +78,13 @@ def test_a_read_only_cache_is_used_and_not_written(stock: Stock) -> None:
             path.chmod(0o555)
     stock.cache.root.chmod(0o555)
     before = {path: path.lstat().st_ctime_ns for path in stock.cache.root.rglob("*")}
-    assert as_another_user(stock, "offline") == f"{entry.path}\n"
+    assert as_another_user("offline") == f"{entry.path}\n"
     assert {path: path.lstat().st_ctime_ns for path in stock.cache.root.rglob("*")} == before
     make_older(stock.blob(WEIGHTS), HOURS_S)
-    assert as_another_user(stock, "offline") == f"{entry.path}\n"
+    assert as_another_user("offline") == f"{entry.path}\n"
     edit(stock.blob(WEIGHTS), bytes(len(WEIGHTS)))
     for options in (["offline"], []):
-        told = as_another_user(stock, *options)
+        told = as_another_user(*options)
         assert told.startswith("digest-mismatch: deep/model.safetensors of hf://acme/toy"), told
     for path in stock.cache.root.rglob("*"):
         if path.is_dir():
@@ -76,58 +93,18 @@ def test_a_read_only_cache_is_used_and_not_written(stock: Stock) -> None:
     assert read_files(stock.fetch(NAME)) == FILES
 
 
-CHILD = """
-import os, sys
-from pathlib import Path
-from nimctl.cache import Cache
-from nimctl.errors import NimctlError
-from cache_stock import Stock
-from fake_hub import Model
-
-class Hub:
-    def __init__(self, url, commit):
-        self.url, self.models = url, {"acme/toy": Model(files={}, commit=commit)}
-
-root, url, commit, *options = sys.argv[1:]
-hub = Hub(url, commit)
-Stock(hub=hub, cache=Cache(Path(f"{root}-{os.getpid()}"))).fetch("acme/toy")  # imports all it needs
-stock = Stock(hub=hub, cache=Cache(Path(root)))
-os.setgroups([])
-if os.geteuid() == 0:
-    os.setegid(int(os.environ.get("TEST_GROUP", "54321")))
-    os.seteuid(54321)
-os.umask(0o077)
-try:
-    print(stock.fetch("acme/toy", offline="offline" in options).path)
-except NimctlError as error:
-    print(f"{error.slug}: {error.message}")
-"""
-
-
-def as_another_user(stock: Stock, *options: str, group: int = 54321) -> str:
-    """What a fetch by a user who owns nothing here tells; our own user where we are not root."""
-    script = CHILD if os.geteuid() == 0 else CHILD.replace("os.setgroups([])", "")
-    commit = stock.hub.models[NAME].commit
-    command = [sys.executable, "-c", script, str(stock.cache.root), stock.hub.url, commit, *options]
-    tests = str(Path(__file__).parent.parent)
-    environment = os.environ | {"PYTHONPATH": tests, "TEST_GROUP": str(group)}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=60, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @is_root
-def test_another_user_of_the_group_uses_mends_and_prunes(stock: Stock) -> None:
+def test_another_user_of_the_group_uses_mends_and_prunes(
+    stock: Stock, as_another_user: AsAnotherUser
+) -> None:
     root = stock.cache.root
     root.mkdir()
     os.chown(root, 0, 54321)
     root.chmod(0o2775)
     entry = stock.add(NAME, FILES)
-    assert as_another_user(stock) == f"{entry.path}\n"
+    assert as_another_user() == f"{entry.path}\n"
     edit(stock.blob(WEIGHTS), bytes(len(WEIGHTS)))
-    assert as_another_user(stock) == f"{entry.path}\n"
+    assert as_another_user() == f"{entry.path}\n"
     assert stock.blob(WEIGHTS).lstat().st_uid == 54321
     assert read_files(stock.fetch(NAME, offline=True)) == FILES
     assert stock.upkeep.verify(deep=True).faults == ()

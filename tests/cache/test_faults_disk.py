@@ -5,9 +5,7 @@ import hashlib
 import os
 import random
 import struct
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -19,6 +17,7 @@ import pytest
 from blake3 import blake3
 from cache_stock import Stock, read_files
 from fake_hub import FakeHub, Fault
+from forked_program import WARNINGS_ARE_ERRORS, ForkedProgram
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -54,16 +53,16 @@ ONE_AFTER_THE_OTHER = (
 
 
 @pytest.fixture
-def run(hub: FakeHub, tmp_path: Path) -> Iterator[Run]:
+def run(program: ForkedProgram, hub: FakeHub, tmp_path: Path) -> Run:
     """Fetches in a process of its own; gives how it ended and its last words."""
     hub.add_model("acme/toy", {NAME: WEIGHTS})
 
     def start(
         step: str = "never", kind: str = "kill", *, count: int = 1, root: Path | None = None
     ) -> tuple[int, str]:
-        command = [sys.executable, "-W", "error", str(CHILD), step, str(count), kind]
-        command += [str(root or tmp_path / "cache"), hub.url, "hf://acme/toy"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        words = [str(CHILD), step, str(count), kind]
+        words += [str(root or tmp_path / "cache"), hub.url, "hf://acme/toy"]
+        done = program.run(words, os.environ, tmp_path, prelude=WARNINGS_ARE_ERRORS)
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, (done.stdout.strip().splitlines() or [""])[-1]
 

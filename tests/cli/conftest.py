@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,17 +42,10 @@ def clean_environment(tmp_path, kept_bandwidth):
 
 
 @pytest.fixture
-def run(clean_environment, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run(program, clean_environment, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run_nimctl(*arguments: str, timeout: float = 60, **environment: str):
-        return subprocess.run(
-            [sys.executable, "-m", "nimctl", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            cwd=tmp_path,
-            env=clean_environment | environment,
-        )
+        words = ["nimctl", *arguments]
+        return program.run(words, clean_environment | environment, tmp_path, timeout_s=timeout)
 
     return run_nimctl
 

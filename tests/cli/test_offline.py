@@ -2,8 +2,6 @@
 
 import json
 import subprocess
-import sys
-from collections.abc import Callable
 
 import pytest
 from bare_weights import gguf_file
@@ -21,24 +19,14 @@ def refuse(event, arguments):
         raise AssertionError(f"{event} {arguments}")
 
 sys.addaudithook(refuse)
-from nimctl.__main__ import main
-sys.argv = ["nimctl", *sys.argv[1:]]
-main()
 """
 
 
 @pytest.fixture
-def watched(clean_environment, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def run_watched(*arguments: str, **more: str):
-        return subprocess.run(
-            [sys.executable, "-c", WATCHED, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=tmp_path,
-            env=clean_environment | more,
-        )
+def watched(program, clean_environment, tmp_path):
+    def run_watched(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        words = ["nimctl", *arguments]
+        return program.run(words, clean_environment | more, tmp_path, prelude=WATCHED)
 
     return run_watched
 
