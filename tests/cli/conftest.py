@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,24 @@ def run(program, clean_environment, tmp_path) -> Callable[..., subprocess.Comple
     def run_nimctl(*arguments: str, timeout: float = 60, **environment: str):
         words = ["nimctl", *arguments]
         return program.run(words, clean_environment | environment, tmp_path, timeout_s=timeout)
+
+    return run_nimctl
+
+
+@pytest.fixture
+def run_anew(clean_environment, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The program in an interpreter of its own, which reads `PYTHONPATH` and imports everything."""
+
+    def run_nimctl(*arguments: str, **environment: str):
+        return subprocess.run(
+            [sys.executable, "-m", "nimctl", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
+            env=clean_environment | environment,
+        )
 
     return run_nimctl
 

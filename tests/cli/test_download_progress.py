@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from bare_weights import safetensors_head
 from fake_hub import FakeHub, Fault
+from forked_program import ForkedChild
 from jsonschema import validate
 
 HEAD, SIZE_BYTES = safetensors_head({"a": ("BF16", (4_000_000,))})
@@ -63,26 +64,20 @@ def hub() -> Iterator[FakeHub]:
 
 
 @pytest.fixture
-def start(clean_environment, tmp_path, hub) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """A download in the background, in a process group of its own."""
-    started: list[subprocess.Popen[str]] = []
+def start(program, clean_environment, tmp_path, hub) -> Iterator[Callable[..., ForkedChild]]:
+    """A download in the background."""
+    started: list[ForkedChild] = []
 
-    def start_download(*asked: str) -> subprocess.Popen[str]:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "nimctl", "download", *asked],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-            env=clean_environment | {"HF_ENDPOINT": hub.url},
-        )
-        started.append(child)
-        return child
+    def start_download(*asked: str) -> ForkedChild:
+        environment = clean_environment | {"HF_ENDPOINT": hub.url}
+        started.append(program.start(["nimctl", "download", *asked], environment, tmp_path))
+        return started[-1]
 
     yield start_download
     for child in started:
         child.kill()
         child.communicate()
+        child.close()
 
 
 def events(text: str) -> list[dict[str, object]]:
@@ -92,9 +87,8 @@ def events(text: str) -> list[dict[str, object]]:
     return found
 
 
-def read_until(child: subprocess.Popen[str], words: str) -> str:
+def read_until(child: ForkedChild, words: str) -> str:
     """Standard error up to the first line that holds `words`."""
-    assert child.stderr is not None
     seen = ""
     for line in child.stderr:
         seen += line

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -168,21 +169,17 @@ def test_a_read_that_waits_is_ended_by_another_thread(uploaded) -> None:
                     reading.result(timeout=30)
 
 
-def test_a_killed_download_goes_on(clean_environment, download, hub, tmp_path) -> None:
+def test_a_killed_download_goes_on(program, clean_environment, download, hub, tmp_path) -> None:
     settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hub-secret", "NIMCTL_PROGRESS": "json"}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "nimctl", "download", "hf://acme/data", "--xet",
-         "--limit-rate", "1MB/s"],
-        env=clean_environment | settings, cwd=tmp_path,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert child.stderr is not None
-    with child:
+    words = ["nimctl", "download", "hf://acme/data", "--xet", "--limit-rate", "1MB/s"]
+    child = program.start(words, clean_environment | settings, tmp_path)
+    with closing(child):
         for line in child.stderr:
             event = json.loads(line) if line.startswith("{") else {"event": None}
             if event["event"] == "advanced" and event["done_bytes"] > 1_200_000:
                 break
         child.send_signal(signal.SIGKILL)
+        child.wait()
     check_nothing_shows(tmp_path)
     plan = download("--xet", "--dry-run", "--json")
     (document,) = json.loads(plan.stdout)["plans"]
@@ -226,8 +223,9 @@ def test_which_storages_a_hub_may_name(hub, storage, is_let) -> None:
             check_storage_address(hub, storage)
 
 
-def test_without_the_package_its_name_is_told(download, tmp_path) -> None:
+def test_without_the_package_its_name_is_told(run_anew, tmp_path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "hf_xet.py").touch()
-    result = download("--xet", PYTHONPATH=os.fspath(tmp_path / "old"))
+    old = os.fspath(tmp_path / "old")
+    result = run_anew("download", "hf://acme/data", "--xet", PYTHONPATH=old)
     assert (result.returncode, "pip install 'hf-xet" in result.stderr) == (2, True), result.stderr
