@@ -81,7 +81,7 @@ def test_too_little_room(download, hub):
 
 
 def test_bytes_that_are_not_the_published_ones(download, hub):
-    hub.add_fault(WEIGHTS, Fault(kind="corrupt", after_bytes=70_000, times=9))
+    hub.add_fault(WEIGHTS, Fault(kind="corrupt", after_bytes=70_000, times=99))
     result = download("hf://acme/toy")
     assert (result.returncode, "is not the published file" in result.stderr) == (11, True)
 
