@@ -10,7 +10,11 @@ thing that happens to a generating request:
 
 Modes: `ok`; `die-mid-stream` exits 1 after half of a stream; `hang` accepts and never answers
 anything; `health-only` answers all but generating requests; `exit-0` ends as if all were well
-where it would have begun to listen; `refuse` runs and never listens.
+where it would have begun to listen; `refuse` runs and never listens; `spin` computes instead of
+that for ever; `repeat` prints a line of the same kind for ever.
+
+`--load-pieces 4` prints `loading 1/4` and so on before it listens, one each `--piece-ms`;
+`--swell-mib 64` takes so much memory before that, and gives it back.
 
 A request may also make the whole engine go wrong, e.g. `{"fake": {"deed": "stop"}}`: `exit-0` ends
 it as if all were well; `stop` is SIGSTOP; `deadlock` blocks it for ever with its port open; `mute`
@@ -38,7 +42,7 @@ ECHOING = (
     "/v1/load_lora_adapter",
     "/v1/unload_lora_adapter",
 )
-MODES = ("ok", "die-mid-stream", "hang", "exit-0", "health-only", "refuse")
+MODES = ("ok", "die-mid-stream", "hang", "exit-0", "health-only", "refuse", "spin", "repeat")
 WORDS = ("Über", " 猫", "🙂", " chunk", "é", " plain", " naïve", "…")
 METRICS = """# HELP fake_tokens_total Tokens made.
 # TYPE fake_tokens_total counter
@@ -294,6 +298,16 @@ def usage(options):
     return {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": tokens + 5}
 
 
+async def load(options):
+    """What happens before it listens."""
+    bytearray(b"x" * options.swell_mib * 2**20)
+    for piece in range(options.load_pieces):
+        await asyncio.sleep(options.piece_ms / 1000)
+        print(f"loading {piece + 1}/{options.load_pieces}", flush=True)
+    if options.load_pieces:
+        print("compiling", flush=True)
+
+
 async def serve(options):
     """Listen for ever, or do what the mode says instead."""
     if options.grandchild:
@@ -303,8 +317,14 @@ async def serve(options):
     if options.stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     await asyncio.sleep(options.start_delay_s)
+    await load(options)
     if options.mode == "exit-0":
         return
+    while options.mode == "spin":
+        pass
+    while options.mode == "repeat":
+        print(f"{time.time()}: waiting for 1/2 workers", flush=True)
+        await asyncio.sleep(0.1)
     loop = asyncio.get_running_loop()
     if options.mode != "refuse":
         if options.uds:
@@ -331,6 +351,9 @@ def parse_options():
     parser.add_argument("--pad-bytes", type=int, default=40, help="makes each chunk so much longer")
     parser.add_argument("--split-bytes", type=int, default=0, help="cut events into such pieces")
     parser.add_argument("--start-delay-s", type=float, default=0)
+    parser.add_argument("--load-pieces", type=int, default=0)
+    parser.add_argument("--piece-ms", type=float, default=50)
+    parser.add_argument("--swell-mib", type=int, default=0)
     parser.add_argument("--mode", choices=MODES, default="ok")
     parser.add_argument("--seen", help="file to append what happens to")
     parser.add_argument("--dies-after", type=int, help="exit 3 soon after so many requests came")

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -12,7 +13,7 @@ from nimctl.cli.fetching import find_authorities
 from nimctl.cli.gateway_settings import make_gateway_config, read_secret_line
 from nimctl.cli.registry import describe_self
 from nimctl.cli.running import run_server
-from nimctl.cli.serve_events import tell_json, tell_person
+from nimctl.cli.serve_events import tell_json, telling_person
 from nimctl.cli.served_model import API_VERSION
 from nimctl.cli.terminal import bold, print_json, print_line, print_note, print_warning
 from nimctl.core.engine_address import EngineAddress
@@ -78,7 +79,8 @@ def serve_outside(settings: Settings, model: str | None, *, json: bool) -> None:
         engine="outside",
         engine_log=None,
     )
-    run_server(request, record, settings, tell_json if json else tell_person(None))
+    with nullcontext(tell_json({})) if json else telling_person(None, {}) as tell:
+        run_server(request, record, settings, tell)
 
 
 def print_engine(settings: Settings, model: str | None, *, json: bool) -> None:

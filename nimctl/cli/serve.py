@@ -134,10 +134,12 @@ def serve(
         else:
             outside.serve_outside(settings, model, json=json)
         return
-    from nimctl.cli import choosing, facts, serving
+    from nimctl.cli import choosing, facts, serve_events, serving
 
     manifest = facts.find_model(facts.open_catalog(settings), settings, model)
     facts.require_dry_run(hardware, dry_run=dry_run)
+    if json and not (dry_run or detach):
+        serve_events.tell_stage("resolving")
     machine = facts.read_machine(settings, hardware)
     choice = choosing.choose(manifest, machine, settings, facts.make_wish(settings, gpus))
     if dry_run:

@@ -1,17 +1,27 @@
 """Tells what happens to a served model: to a person on the terminal, or as lines of JSON."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nimctl.cli.terminal import bold, print_json_line, print_line, print_note, print_warning
+from nimctl.cli.start_display import StartDisplay, open_display
+from nimctl.cli.terminal import (
+    bold,
+    drop_unknown,
+    print_json_line,
+    print_line,
+    print_note,
+    print_warning,
+)
+from nimctl.core.startup import Phase
 from nimctl.core.units import format_duration
 from nimctl.server import (
     AnswersAgain,
     Listening,
     NotReady,
-    Phase,
+    PhaseAdvanced,
     PhaseReached,
     Ready,
     ReadyAgain,
@@ -22,14 +32,41 @@ from nimctl.server import (
 )
 
 
-def tell_json(event: ServeEvent) -> None:
-    """One line of JSON on standard output."""
+def tell_json(expected_s: Mapping[Phase, float]) -> Callable[[ServeEvent], None]:
+    """One line of JSON on standard output for each event.
+
+    Args:
+        expected_s: How long each phase took before, where that is known.
+    """
+    return lambda event: print_json_line(drop_unknown(_event_document(event, expected_s)))
+
+
+def tell_stage(name: str) -> None:
+    """A stage before the engine's start, as the same kind of line."""
+    print_json_line({"event": "phase", "phase": name})
+
+
+def _event_document(event: ServeEvent, expected_s: Mapping[Phase, float]) -> dict[str, Any]:
     document: dict[str, Any]
     match event:
         case Listening(url=url):
             document = {"event": "listening", "url": url}
         case PhaseReached(phase=phase):
-            document = {"event": "phase", "phase": phase.value}
+            expected = expected_s.get(phase)
+            document = {
+                "event": "phase",
+                "phase": phase.value,
+                "expected_s": None if expected is None else round(expected, 3),
+            }
+        case PhaseAdvanced():
+            document = {
+                "event": "progress",
+                "phase": event.phase.value,
+                "done_bytes": event.done_bytes,
+                "total_bytes": event.total_bytes,
+                "done": event.done,
+                "total": event.total,
+            }
         case Ready(url=url, times=times):
             document = {"event": "ready", "url": url, **_round(times)}
         case NotReady(cause=cause):
@@ -53,31 +90,42 @@ def tell_json(event: ServeEvent) -> None:
             }
         case Stopping(signal_name=name):
             document = {"event": "stopping", "signal": name}
-    print_json_line(document)
+    return document
 
 
 def _round(times: StartTimes) -> dict[str, float]:
     return {"load_s": round(times.load_s, 3), "first_token_s": round(times.first_token_s, 3)}
 
 
-def tell_person(engine_log: Path | None) -> Callable[[ServeEvent], None]:
+@contextmanager
+def telling_person(
+    engine_log: Path | None, expected_s: Mapping[Phase, float]
+) -> Iterator[Callable[[ServeEvent], None]]:
     """Sentences: what is ready on standard output, everything else on standard error.
 
     Once the model was ready they begin with the time, as the lines of the access log do.
 
     Args:
         engine_log: None for an engine that runs elsewhere.
+        expected_s: How long each phase took before, where that is known.
     """
-    return _Teller(None if engine_log is None else _shorten_home(engine_log)).tell
+    start = open_display(expected_s)
+    try:
+        yield _Teller(None if engine_log is None else _shorten_home(engine_log), start).tell
+    finally:
+        start.close()
 
 
 class _Teller:
-    def __init__(self, log: str | None) -> None:
+    def __init__(self, log: str | None, start: StartDisplay) -> None:
         self._log = log
+        self._start = start
         self._name = ""
         self._was_ready = False
 
     def tell(self, event: ServeEvent) -> None:
+        if isinstance(event, Stopping):
+            self._start.close()
         if self._was_ready or isinstance(event, Stopping):
             self._tell_serving(event)
         else:
@@ -85,11 +133,15 @@ class _Teller:
 
     def _tell_start(self, event: ServeEvent) -> None:
         match event:
-            case PhaseReached(phase=Phase.LOADING) if self._log is not None:
-                print_note(f"loading; the engine's log is {self._log}")
-            case PhaseReached(phase=Phase.WARMING):
-                seen = "found" if self._log is None else "loaded"
-                print_note(f"{seen}; generating the first token")
+            case PhaseReached(phase=phase) if self._log is None:
+                if phase is Phase.WARMING:
+                    print_note("found; generating the first token")
+            case PhaseReached(phase=phase):
+                if phase is Phase.STARTING:
+                    print_note(f"the engine's log is {self._log}")
+                self._start.enter(phase)
+            case PhaseAdvanced():
+                self._start.advance(event)
             case NotReady(cause=cause):
                 print_note(f"waiting: {cause}")
             case Ready(url=url, times=times, names=names):

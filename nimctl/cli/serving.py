@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from nimctl.cache import Cache, CacheEntry
@@ -18,13 +18,14 @@ from nimctl.cli.launching import choose_served_names, make_state_dir
 from nimctl.cli.log_files import new_log_file
 from nimctl.cli.registry import ServerRecord, describe_self
 from nimctl.cli.running import run_server
-from nimctl.cli.serve_events import tell_json, tell_person
+from nimctl.cli.serve_events import tell_json, tell_stage, telling_person
 from nimctl.cli.served_model import describe_served_model
 from nimctl.cli.terminal import bold, print_json, print_line, print_note
-from nimctl.cli.weights import fetch_artifact
+from nimctl.cli.weights import fetch_artifact, find_files, is_in_place, list_weight_files
+from nimctl.core.startup import Phase
 from nimctl.core.units import format_bytes
 from nimctl.errors import InputError
-from nimctl.server import RestartLimits, ServeRequest, WatchLimits
+from nimctl.server import RestartLimits, ServeEvent, ServeRequest, WatchLimits
 from nimctl.settings import Settings
 
 
@@ -62,7 +63,10 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
     _require_chat(choice)
     gateway = make_gateway_config(settings)
     print_note(_describe_choice(choice))
-    entry = fetch_artifact(choice.verdict.profile.artifact, settings)
+    artifact = choice.verdict.profile.artifact
+    if json and not is_in_place(artifact) and find_files(artifact, settings) is None:
+        tell_stage("downloading")
+    entry = fetch_artifact(artifact, settings)
     with _lease(entry, choice), _state_dir(settings) as state_dir:
         launch = launch_of(choice, entry.path, state_dir, engine_args)
         request = ServeRequest(
@@ -73,13 +77,22 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
             log_path=new_log_file("logs", f"-{choice.manifest.short_name}.log"),
             state_dir=state_dir,
             start_timeout_s=settings.start_timeout_s,
+            weights=list_weight_files(entry.path, artifact),
             watch=WatchLimits(hung_s=settings.hang_timeout_s),
             restarts=RestartLimits(
                 count=settings.restart_limit, window_s=settings.restart_window_s
             ),
         )
-        tell = tell_json if json else tell_person(request.log_path)
-        run_server(request, _describe_server(choice, request), settings, tell)
+        with _telling(request, {}, json=json) as tell:
+            run_server(request, _describe_server(choice, request), settings, tell)
+
+
+def _telling(
+    request: ServeRequest, expected_s: Mapping[Phase, float], *, json: bool
+) -> contextlib.AbstractContextManager[Callable[[ServeEvent], None]]:
+    if json:
+        return contextlib.nullcontext(tell_json(expected_s))
+    return telling_person(request.log_path, expected_s)
 
 
 def _describe_server(choice: Choice, request: ServeRequest) -> ServerRecord:

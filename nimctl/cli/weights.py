@@ -75,6 +75,17 @@ def find_weights_dir(artifact: Artifact, settings: Settings) -> Path:
     return entry.path if entry else cache.expected_path(request)
 
 
+def list_weight_files(folder: Path, artifact: Artifact) -> dict[str, int]:
+    """Sizes of the files an engine will read, by path with links resolved."""
+    if artifact.format == "gguf":
+        names = tuple(file.path for file in artifact.files) or (artifact.single_file or "",)
+        files = [folder / name for name in names]
+    else:
+        files = list(folder.rglob("*.safetensors"))
+    whole = (path.resolve() for path in files if path.is_file())
+    return {str(path): path.stat().st_size for path in whole}
+
+
 def describe_files(artifact: Artifact, settings: Settings) -> str:
     """Where the files of an artifact come from, and whether they are here."""
     size = format_file_bytes(artifact.download_bytes)

@@ -9,6 +9,7 @@ from nimctl.core.engine_address import EngineAddress
 from nimctl.core.hardware import Gpu
 from nimctl.core.manifest import Profile
 from nimctl.core.memory import MemoryBudget
+from nimctl.core.startup import LogSigns
 
 Device = Literal["gpu", "cpu"]
 
@@ -103,6 +104,7 @@ class Launch:
         files: Text files to write before the start, by path.
         ready_path: Path that answers 200 once the engine can serve.
         symptoms: Failures to look for in its output, the most telling first.
+        signs: What its output tells of the start.
     """
 
     argv: tuple[str, ...]
@@ -111,3 +113,4 @@ class Launch:
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[PurePath, str] = field(default_factory=dict)
     symptoms: tuple[Symptom, ...] = ()
+    signs: LogSigns = field(default_factory=LogSigns)

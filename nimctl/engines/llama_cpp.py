@@ -12,6 +12,7 @@ from nimctl.core.request_fields import FieldRule, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
 from nimctl.core.units import GIB, MIB
 from nimctl.engines.guided import NO_TEMPLATE, choice_as_grammar
+from nimctl.engines.llama_cpp_log import SIGNS
 
 _BATCH_TOKENS = 512  # llama-server's default micro-batch
 # Bytes per element: ggml keeps 32 elements in 34 bytes (q8_0) or 18 (q4_0).
@@ -158,6 +159,7 @@ def launch(plan: Plan, site: Site) -> Launch:
         ready_path="/health",
         env={**plan.gpu_environment, "LLAMA_ARG_OFFLINE": "1"},
         symptoms=SYMPTOMS,
+        signs=SIGNS,
     )
 
 

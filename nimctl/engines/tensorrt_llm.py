@@ -18,6 +18,7 @@ from nimctl.core.request_fields import FieldRule, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface
 from nimctl.core.units import MIB
 from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS, choice_as_grammar
+from nimctl.engines.tensorrt_llm_log import SIGNS
 
 _LORA_MAX_RANK = 32  # NIM's published default for its LoRA profiles
 
@@ -163,6 +164,7 @@ def launch(plan: Plan, site: Site) -> Launch:
         },
         files={options: _write_options(plan)},
         symptoms=SYMPTOMS,
+        signs=SIGNS,
     )
 
 

@@ -29,6 +29,7 @@ from nimctl.core.request_fields import FieldRule, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
 from nimctl.core.units import GIB, MIB
 from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS
+from nimctl.engines.vllm_log import SIGNS
 
 _BEFORE_BLACKWELL = ((7, 0), (7, 5), (8, 0), (8, 9), (9, 0))
 _GRACE_AND_ORIN = ((8, 7), (9, 0), (10, 0), (12, 0))
@@ -266,6 +267,7 @@ def launch(plan: Plan, site: Site) -> Launch:
         ready_path="/health",
         env=environment,
         symptoms=SYMPTOMS,
+        signs=SIGNS,
     )
 
 

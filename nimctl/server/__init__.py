@@ -2,7 +2,7 @@
 
 from nimctl.server.child import ChildFailedError, served_by_child
 from nimctl.server.detached import DetachedProcess
-from nimctl.server.engine_process import Phase, StartTimes
+from nimctl.server.engine_process import EngineMemory, StartTimes
 from nimctl.server.gateway import (
     AccessRecord,
     ApiKey,
@@ -29,7 +29,9 @@ from nimctl.server.serving import (
     Stopping,
     serve_model,
 )
-from nimctl.server.supervisor import AnswersAgain, NotReady, PhaseReached, Restarting
+from nimctl.server.session import HeldMemory
+from nimctl.server.start_watch import PhaseAdvanced, PhaseReached
+from nimctl.server.supervisor import AnswersAgain, NotReady, Restarting
 from nimctl.server.watch import WatchLimits
 
 __all__ = [
@@ -40,12 +42,14 @@ __all__ = [
     "Cors",
     "DetachedProcess",
     "EngineAnswer",
+    "EngineMemory",
     "GatewayConfig",
+    "HeldMemory",
     "Listening",
     "NotReady",
     "OutsideEngine",
     "OutsideRequest",
-    "Phase",
+    "PhaseAdvanced",
     "PhaseReached",
     "Ready",
     "ReadyAgain",

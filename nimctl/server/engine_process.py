@@ -8,12 +8,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nimctl.core.plan import Launch
-from nimctl.core.units import format_duration
+from nimctl.core.startup import Phase
 from nimctl.errors import EngineError
 from nimctl.server import guard
 from nimctl.server.gateway.engine_call import (
@@ -23,7 +22,9 @@ from nimctl.server.gateway.engine_call import (
     generate_token,
 )
 from nimctl.server.last_words import describe_exit, explain_end
-from nimctl.server.session_cpu import SessionCpu
+from nimctl.server.log_follower import LogFollower
+from nimctl.server.session import HeldMemory, Session
+from nimctl.server.start_watch import StartEvent, StartWatch
 from nimctl.server.strays import end_strays, new_mark
 
 _POLL_S = 0.1
@@ -31,6 +32,7 @@ _CALL_TIMEOUT_S = 5.0
 _STOP_MARGIN_S = 5.0
 # A connection breaks a little before its engine is seen to have ended.
 _LAST_BREATH_S = 1.0
+_NO_TOKEN = "the engine listens but cannot generate a token"  # noqa: S105 - no password
 
 # What an engine may inherit. Tokens and keys are never among it.
 _INHERITED = re.compile(
@@ -41,20 +43,32 @@ _INHERITED = re.compile(
 _SECRET = re.compile(r".*(TOKEN|SECRET|PASSWORD|API_?KEY|CREDENTIAL).*", re.IGNORECASE)
 
 
-class Phase(Enum):
-    """How far a start has come."""
-
-    LOADING = "loading"
-    WARMING = "warming"
-    READY = "ready"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartTimes:
-    """How long a start took, in seconds: until the port answered, and the first token after."""
+    """How long a start took, in seconds: until the port answered, and the first token after.
+
+    Attributes:
+        phases_s: The same time by phase.
+    """
 
     load_s: float
     first_token_s: float
+    phases_s: Mapping[Phase, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineMemory:
+    """What an engine holds after its first token.
+
+    Attributes:
+        pids: Its processes; none where nobody tells.
+        lines: What its own log tells of its memory.
+        host: Of the host's memory; None where nobody tells.
+    """
+
+    pids: tuple[int, ...] = ()
+    lines: tuple[str, ...] = ()
+    host: HeldMemory | None = None
 
 
 def minimal_environment(environment: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:
@@ -75,6 +89,7 @@ class EngineProcess:
         environment: Our own variables, of which the engine gets a few.
         log_path: Where its output goes; the folder must exist.
         state_dir: Removed by the guard when the engine has ended, even after a SIGKILL of nimctl.
+        weights: Sizes of the files it reads, by path, links resolved.
         log_bytes: The log is set aside, and a new one begun, when it has grown to this.
     """
 
@@ -85,6 +100,7 @@ class EngineProcess:
         environment: Mapping[str, str],
         log_path: Path,
         state_dir: Path,
+        weights: Mapping[str, int] | None = None,
         log_bytes: int = guard.LOG_BYTES,
     ) -> None:
         self._launch = launch
@@ -93,6 +109,8 @@ class EngineProcess:
         self._log_path = log_path
         self._log_bytes = log_bytes
         self._state_dir = state_dir
+        self._weights = weights or {}
+        self._log = LogFollower(log_path)
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -148,30 +166,55 @@ class EngineProcess:
         question: TokenQuestion,
         *,
         no_progress_s: float,
-        on_phase: Callable[[Phase], None],
-    ) -> StartTimes:
-        """Wait until the engine has generated a token.
+        on_event: Callable[[StartEvent], None],
+    ) -> tuple[StartTimes, EngineMemory]:
+        """Wait until the engine has generated a token; tells what that took.
 
         Args:
             question: What it is asked a token by.
-            no_progress_s: Give up when the engine has printed nothing for so long, or has not
-                answered the first request.
+            no_progress_s: Give up when nothing has moved for so long, see `Movement`.
 
         Raises:
-            EngineError: it died, went silent, or cannot generate.
+            EngineError: it died, got nowhere, or cannot generate.
         """
         began = time.monotonic()
-        on_phase(Phase.LOADING)
+        session = self.open_session()
+        watch = StartWatch(
+            signs=self._launch.signs,
+            log=self._log,
+            session=session,
+            weights=self._weights,
+            on_event=on_event,
+        )
         while not await self._answers():
             if self._has_ended():
                 raise self.explain_end()
-            self._check_progress(no_progress_s)
+            await self._look(watch, no_progress_s, "the engine is not ready, and")
             await asyncio.sleep(_POLL_S)
+        await watch.look()
         loaded = time.monotonic()
-        on_phase(Phase.WARMING)
-        await self._warm_up(question, timeout_s=no_progress_s)
-        on_phase(Phase.READY)
-        return StartTimes(load_s=loaded - began, first_token_s=time.monotonic() - loaded)
+        watch.enter(Phase.WARMING)
+        await self._warm_up(question, watch, no_progress_s)
+        first_token_s = time.monotonic() - loaded
+        watch.enter(Phase.READY)
+        times = StartTimes(
+            load_s=loaded - began, first_token_s=first_token_s, phases_s=watch.durations_s
+        )
+        memory = EngineMemory(
+            pids=tuple(session.list_pids()),
+            lines=tuple(watch.memory_lines),
+            host=await asyncio.to_thread(session.read_memory),
+        )
+        return times, memory
+
+    async def _look(self, watch: StartWatch, no_progress_s: float, fault: str) -> None:
+        await watch.look()
+        stall = watch.find_stall(no_progress_s)
+        if stall is not None:
+            raise EngineError(
+                f"{fault} {stall}",
+                hint=f"its log is {self._log_path}; NIMCTL_START_TIMEOUT_S waits longer",
+            )
 
     async def _answers(self) -> bool:
         launch = self._launch
@@ -181,16 +224,26 @@ class EngineProcess:
             return False
         return answer.status == 200
 
-    async def _warm_up(self, question: TokenQuestion, *, timeout_s: float) -> None:
+    async def _warm_up(
+        self, question: TokenQuestion, watch: StartWatch, no_progress_s: float
+    ) -> None:
+        asking = asyncio.ensure_future(
+            generate_token(self._launch.address, question, timeout_s=None)
+        )
         try:
-            fault = await generate_token(self._launch.address, question, timeout_s=timeout_s)
+            while not asking.done():
+                await self._look(watch, no_progress_s, f"{_NO_TOKEN}: it")
+                await asyncio.wait({asking}, timeout=_POLL_S)
+            fault = asking.result()
         except NoAnswerError as error:
             if await self._ends_within(_LAST_BREATH_S):
                 raise self.explain_end() from error
             fault = str(error)
+        finally:
+            asking.cancel()
         if fault:
             raise EngineError(
-                f"the engine listens but cannot generate a token: {fault}",
+                f"{_NO_TOKEN}: {fault}",
                 hint=f"its log is {self._log_path}",
             )
 
@@ -236,9 +289,9 @@ class EngineProcess:
         if process.returncode is not None and process.returncode < 0:
             await asyncio.to_thread(end_strays, self._mark)
 
-    def make_cpu_clock(self) -> SessionCpu:
-        """Tells the processor time of its processes: all of the guard's session."""
-        return SessionCpu(self._running().pid)
+    def open_session(self) -> Session:
+        """Tells what its processes take: all of the guard's session."""
+        return Session(self._running().pid)
 
     def describe_end(self) -> str:
         """How the engine ended, without its words: fit for clients."""
@@ -255,15 +308,3 @@ class EngineProcess:
 
     def _has_ended(self) -> bool:
         return self._running().returncode is not None
-
-    def _check_progress(self, limit_s: float) -> None:
-        try:
-            silent_s = time.time() - self._log_path.stat().st_mtime
-        except FileNotFoundError:  # it is being set aside
-            return
-        if silent_s > limit_s:
-            raise EngineError(
-                f"the engine has printed nothing for {format_duration(silent_s)} and does not "
-                "answer",
-                hint=f"its log is {self._log_path}; NIMCTL_START_TIMEOUT_S waits longer",
-            )

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from nimctl.core.engine_address import EngineAddress
+from nimctl.core.startup import Phase
 from nimctl.errors import EngineError, InputError
-from nimctl.server.engine_process import Phase, StartTimes
+from nimctl.server.engine_process import StartTimes
 from nimctl.server.gateway import Gateway, GatewayConfig, ServedModel
 from nimctl.server.gateway.config import EngineState
 from nimctl.server.gateway.engine_call import (
@@ -20,13 +21,8 @@ from nimctl.server.gateway.engine_call import (
     call_engine,
     generate_token,
 )
-from nimctl.server.supervisor import (
-    AnswersAgain,
-    EngineReady,
-    NotReady,
-    PhaseReached,
-    SupervisorEvent,
-)
+from nimctl.server.start_watch import PhaseReached
+from nimctl.server.supervisor import AnswersAgain, EngineReady, NotReady, SupervisorEvent
 from nimctl.server.watch import EngineWatch, WatchLimits
 
 _ASK_AGAIN_S = 1.0

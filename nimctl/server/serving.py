@@ -14,7 +14,7 @@ from typing import Any
 
 from nimctl.core.plan import Launch
 from nimctl.errors import EngineError, InterruptedByUserError
-from nimctl.server.engine_process import EngineProcess, StartTimes
+from nimctl.server.engine_process import EngineMemory, EngineProcess, StartTimes
 from nimctl.server.gateway import (
     AccessRecord,
     EngineState,
@@ -25,11 +25,11 @@ from nimctl.server.gateway import (
 )
 from nimctl.server.outside import Lookout, OutsideRequest
 from nimctl.server.restarts import RestartLimits
+from nimctl.server.start_watch import PhaseAdvanced, PhaseReached
 from nimctl.server.supervisor import (
     AnswersAgain,
     EngineReady,
     NotReady,
-    PhaseReached,
     Restarting,
     Supervisor,
     SupervisorEvent,
@@ -51,6 +51,7 @@ class Ready:
     url: str
     times: StartTimes
     names: tuple[str, ...]
+    memory: EngineMemory = field(default_factory=EngineMemory)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +73,7 @@ class Stopping:
 _NOT_KNOWN_YET = ServedModel(names=("unknown",), created=0)
 
 OwnEvent = Listening | Ready | ReadyAgain | Stopping
-ServeEvent = OwnEvent | PhaseReached | NotReady | AnswersAgain | Restarting
+ServeEvent = OwnEvent | PhaseReached | PhaseAdvanced | NotReady | AnswersAgain | Restarting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +84,8 @@ class ServeRequest:
         environment: Our own variables, of which the engine gets a few.
         log_path: Where the engine's output goes.
         state_dir: Folder of the engine's socket and files; removed at the end.
-        start_timeout_s: Give up when a starting engine has been silent for so long.
+        start_timeout_s: Give up when nothing of a starting engine has moved for so long.
+        weights: Sizes of the files the engine reads, by path, links resolved.
         watch: When an engine that was ready counts as silent or hung.
         restarts: How often an engine that was ready is started again.
     """
@@ -95,6 +97,7 @@ class ServeRequest:
     log_path: Path
     state_dir: Path
     start_timeout_s: float
+    weights: Mapping[str, int] = field(default_factory=dict)
     watch: WatchLimits = field(default_factory=WatchLimits)
     restarts: RestartLimits = field(default_factory=RestartLimits)
 
@@ -154,6 +157,7 @@ class _Serving:
                 environment=request.environment,
                 log_path=request.log_path,
                 state_dir=request.state_dir,
+                weights=request.weights,
             ),
             model_name=request.model.names[0],
             start_timeout_s=request.start_timeout_s,
@@ -203,7 +207,9 @@ class _Serving:
             self._on_event(event)
         elif event.down_s is None:
             names = self._gateway.served_names
-            self._on_event(Ready(url=self._url, times=event.times, names=names))
+            self._on_event(
+                Ready(url=self._url, times=event.times, names=names, memory=event.memory)
+            )
         else:
             self._on_event(ReadyAgain(url=self._url, times=event.times, down_s=event.down_s))
 

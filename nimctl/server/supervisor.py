@@ -3,26 +3,20 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from nimctl.core.plan import Launch
 from nimctl.core.units import format_duration
 from nimctl.errors import EngineError
-from nimctl.server.engine_process import EngineProcess, Phase, StartTimes
+from nimctl.server.engine_process import EngineMemory, EngineProcess, StartTimes
 from nimctl.server.gateway import EngineActivity, EngineFigures, EngineState
 from nimctl.server.gateway.engine_call import by_completion
 from nimctl.server.restarts import RestartLimits, Restarts
+from nimctl.server.start_watch import PhaseAdvanced, PhaseReached
 from nimctl.server.watch import EngineWatch, WatchLimits
 
 GRACE_S = 10.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PhaseReached:
-    """The engine's start has come to `phase`."""
-
-    phase: Phase
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +25,7 @@ class EngineReady:
 
     times: StartTimes
     down_s: float | None
+    memory: EngineMemory = field(default_factory=EngineMemory)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +59,7 @@ class Restarting:
     wait_s: float
 
 
-SupervisorEvent = PhaseReached | EngineReady | NotReady | AnswersAgain | Restarting
+SupervisorEvent = PhaseReached | PhaseAdvanced | EngineReady | NotReady | AnswersAgain | Restarting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +77,7 @@ class Supervisor:
     Args:
         new_engine: Makes the engine's process, anew for each start.
         model_name: A name the engine serves the model under.
-        start_timeout_s: Give up when a starting engine has been silent for so long.
+        start_timeout_s: Give up when nothing of a starting engine has moved for so long.
         state: Told how the engine is.
         activity: What the engine is doing for clients.
         figures: Counted for the metrics.
@@ -154,15 +149,15 @@ class Supervisor:
     async def _start(self) -> None:
         self._engine = self._new_engine()
         await self._engine.start()
-        times = await self._engine.wait_until_ready(
+        times, memory = await self._engine.wait_until_ready(
             self._question,
             no_progress_s=self._start_timeout_s,
-            on_phase=lambda phase: self._on_event(PhaseReached(phase=phase)),
+            on_event=self._on_event,
         )
         self._last_start_s = times.load_s + times.first_token_s
         self._figures.phase_s = {"load": times.load_s, "first_token": times.first_token_s}
         self._state.ready(self._launch.address)
-        self._on_event(EngineReady(times=times, down_s=self._end_of_silence()))
+        self._on_event(EngineReady(times=times, memory=memory, down_s=self._end_of_silence()))
 
     async def _watch_engine(self) -> _Failure:
         """Until the engine has ended, or hangs; the latter is ended then."""
@@ -172,7 +167,7 @@ class Supervisor:
             health_path=self._launch.ready_path,
             question=self._question,
             activity=self._activity,
-            cpu_s=engine.make_cpu_clock().read_s,
+            cpu_s=engine.open_session().read_cpu_s,
             limits=self._watch_limits,
             on_cause=self._take_cause,
         )

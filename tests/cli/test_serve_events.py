@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from nimctl.cli.serve_events import tell_json, tell_person
+from nimctl.cli.serve_events import tell_json, telling_person
+from nimctl.cli.start_display import LiveLine, describe_phase
+from nimctl.core.startup import Phase
 from nimctl.server import (
     AnswersAgain,
     Listening,
     NotReady,
-    Phase,
+    PhaseAdvanced,
     PhaseReached,
     Ready,
     ReadyAgain,
@@ -37,6 +39,14 @@ TIMED = re.compile(r"\d\d:\d\d:\d\d ")
     [
         (Listening(url=URL), {"event": "listening", "url": URL}),
         (PhaseReached(phase=Phase.WARMING), {"event": "phase", "phase": "warming"}),
+        (
+            PhaseReached(phase=Phase.LOADING),
+            {"event": "phase", "phase": "loading", "expected_s": 40.0},
+        ),
+        (
+            PhaseAdvanced(phase=Phase.LOADING, done_bytes=3, total_bytes=8),
+            {"event": "progress", "phase": "loading", "done_bytes": 3, "total_bytes": 8},
+        ),
         (
             Ready(url=URL, times=TIMES, names=("acme/toy",)),
             {"event": "ready", "url": URL, "load_s": 1.235, "first_token_s": 0.25},
@@ -67,21 +77,21 @@ TIMED = re.compile(r"\d\d:\d\d:\d\d ")
     ],
 )
 def test_every_event_is_one_line_of_json(event, document, capsys) -> None:
-    tell_json(event)
+    tell_json({Phase.LOADING: 40.0})(event)
     told = capsys.readouterr().out
     assert told.count("\n") == 1
     assert json.loads(told) == document
 
 
-def make_teller():
-    return tell_person(Path.home() / "logs" / "toy.log")
+LOG = Path.home() / "logs" / "toy.log"
 
 
 def test_a_night_with_a_crash_reads_well(capsys) -> None:
-    tell = make_teller()
     events = [
         Listening(url=URL),
+        PhaseReached(phase=Phase.STARTING),
         PhaseReached(phase=Phase.LOADING),
+        PhaseAdvanced(phase=Phase.LOADING, done_bytes=3, total_bytes=8),
         PhaseReached(phase=Phase.WARMING),
         PhaseReached(phase=Phase.READY),
         Ready(url=URL, times=TIMES, names=("acme/toy",)),
@@ -92,13 +102,16 @@ def test_a_night_with_a_crash_reads_well(capsys) -> None:
         ReadyAgain(url=URL, times=TIMES, down_s=2.0),
         Stopping(signal_name="SIGTERM"),
     ]
-    for event in events:
-        tell(event)
+    with telling_person(LOG, {Phase.LOADING: 40.0}) as tell:
+        for event in events:
+            tell(event)
     told = capsys.readouterr()
     assert f"acme/toy is ready at {URL} (after 1.5 s)" in told.out
     assert [TIMED.sub("TIME ", line) for line in told.err.splitlines()] == [
-        "loading; the engine's log is ~/logs/toy.log",
-        "loaded; generating the first token",
+        "the engine's log is ~/logs/toy.log",
+        "starting the engine",
+        "loading, about 40.0 s",
+        "generating the first token",
         "TIME warning: not ready: The engine has not answered since TIME UTC. "
         "New requests wait a little, then are answered 503.",
         "TIME acme/toy answers again (after 1.5 s)",
@@ -112,17 +125,46 @@ def test_a_night_with_a_crash_reads_well(capsys) -> None:
 
 
 def test_an_engine_elsewhere_is_waited_for_in_words(capsys) -> None:
-    tell = tell_person(None)
-    for event in (
-        PhaseReached(phase=Phase.LOADING),
-        NotReady(cause="the engine at http://e cannot be used: nobody listens there."),
-        PhaseReached(phase=Phase.WARMING),
-        Ready(url=URL, times=TIMES, names=("theirs",)),
-    ):
-        tell(event)
+    with telling_person(None, {}) as tell:
+        for event in (
+            PhaseReached(phase=Phase.LOADING),
+            NotReady(cause="the engine at http://e cannot be used: nobody listens there."),
+            PhaseReached(phase=Phase.WARMING),
+            Ready(url=URL, times=TIMES, names=("theirs",)),
+        ):
+            tell(event)
     told = capsys.readouterr()
     assert f"theirs is ready at {URL}" in told.out
     assert told.err.splitlines() == [
         "waiting: the engine at http://e cannot be used: nobody listens there.",
         "found; generating the first token",
     ]
+
+
+@pytest.mark.parametrize(
+    ("advanced", "times", "text"),
+    [
+        (PhaseAdvanced(phase=Phase.COMPILING), {"passed_s": 12.0}, "compiling, 12.0 s"),
+        (
+            PhaseAdvanced(phase=Phase.LOADING, done_bytes=32 * 10**8, total_bytes=149 * 10**8),
+            {"passed_s": 12.0, "expected_s": 40.0},
+            "loading, 12.0 s of about 40.0 s, 3.2 GB of 14.9 GB",
+        ),
+        (
+            PhaseAdvanced(phase=Phase.CAPTURING, done=10, total=67),
+            {"passed_s": 2.0},
+            "capturing graphs, 2.0 s, 10 of 67",
+        ),
+    ],
+)
+def test_a_phase_in_words(advanced, times, text) -> None:
+    assert describe_phase(advanced, **times) == text
+
+
+def test_the_living_line_can_be_closed_twice(capsys) -> None:
+    line = LiveLine({Phase.LOADING: 40.0})
+    line.enter(Phase.LOADING)
+    line.advance(PhaseAdvanced(phase=Phase.LOADING, done=1, total=2))
+    line.close()
+    line.close()
+    assert "Traceback" not in capsys.readouterr().err

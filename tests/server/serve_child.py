@@ -15,12 +15,14 @@ from pathlib import Path
 
 from nimctl.core.engine_address import EngineAddress
 from nimctl.core.plan import Launch, Symptom
+from nimctl.core.startup import LogSigns, Phase, PhaseSign
 from nimctl.errors import NimctlError
 from nimctl.server import (
     AnswersAgain,
     GatewayConfig,
     Listening,
     NotReady,
+    PhaseAdvanced,
     PhaseReached,
     Ready,
     ReadyAgain,
@@ -33,6 +35,12 @@ from nimctl.server import (
     serve_model,
 )
 
+SIGNS = LogSigns(
+    phases=(
+        PhaseSign(phase=Phase.LOADING, pattern=r"loading (?P<done>\d+)/(?P<total>\d+)"),
+        PhaseSign(phase=Phase.COMPILING, pattern="compiling"),
+    )
+)
 FAKE_ENGINE = Path(__file__).parents[1] / "fake_engine.py"
 
 
@@ -42,8 +50,12 @@ def tell(event):
             line = {"event": "listening", "url": url}
         case PhaseReached(phase=phase):
             line = {"event": phase.value}
-        case Ready(url=url):
-            line = {"event": "served", "url": url}
+        case PhaseAdvanced(phase=phase, done=done, total=total):
+            line = {"event": "progress", "phase": phase.value, "done": done, "total": total}
+        case Ready(url=url, times=times, memory=memory):
+            phases = {phase.value: took_s for phase, took_s in times.phases_s.items()}
+            host = memory.host and (memory.host.now, memory.host.peak)
+            line = {"event": "served", "url": url, "phases_s": phases, "memory": host}
         case NotReady(cause=cause):
             line = {"event": "not_ready", "cause": cause}
         case AnswersAgain():
@@ -96,6 +108,7 @@ def main():
             address=EngineAddress(uds=socket),
             ready_path="/health",
             symptoms=(symptom,),
+            signs=SIGNS,
         ),
         model=ServedModel(names=("fake",), created=0),
         gateway=GatewayConfig(

@@ -61,7 +61,7 @@ def read_until_cut(url, body):
 
 def test_a_signal_while_loading_is_an_interruption(serve):
     child = serve("--start-delay-s", "600")
-    child.wait_for("loading")
+    child.wait_for("starting")
     child.send(signal.SIGINT)
     code, error = child.end()
     assert code == 130
@@ -71,7 +71,7 @@ def test_a_signal_while_loading_is_an_interruption(serve):
 
 def test_sigterm_while_loading_is_an_ordinary_stop(serve):
     child = serve("--start-delay-s", "600")
-    child.wait_for("loading")
+    child.wait_for("starting")
     child.send(signal.SIGTERM)
     assert child.end() == (0, None)
     child.assert_nothing_left()

@@ -43,9 +43,12 @@ class EngineAnswer:
 
 
 async def call_engine(
-    address: EngineAddress, path: str, *, document: object = None, timeout_s: float
+    address: EngineAddress, path: str, *, document: object = None, timeout_s: float | None
 ) -> EngineAnswer:
     """GET `path`, or POST a JSON `document` to it, on a connection of its own.
+
+    Args:
+        timeout_s: How long the whole of it may take; None waits for ever.
 
     Raises:
         NoAnswerError: it could not be reached, broke off, or took longer than `timeout_s`.
@@ -104,7 +107,7 @@ def by_chat(model_name: str, *, limit: str, tokens: int) -> TokenQuestion:
 
 
 async def generate_token(
-    address: EngineAddress, question: TokenQuestion, *, timeout_s: float
+    address: EngineAddress, question: TokenQuestion, *, timeout_s: float | None
 ) -> str:
     """Ask for one token; what was wrong with the answer, empty when it holds one.
 

@@ -1,0 +1,51 @@
+"""How starts go and how they fail: slowly, stuck, in circles, or for good."""
+
+import json
+import signal
+
+
+def read_events(child, until):
+    events = []
+    for line in child.process.stdout:
+        events.append(json.loads(line))
+        if events[-1]["event"] == until:
+            return events
+    raise AssertionError(events)
+
+
+def test_a_slow_load_tells_its_phases_and_how_far_it_is(serve):
+    child = serve("--load-pieces", "3", "--piece-ms", "250", own=("--timeout", "20"))
+    events = read_events(child, "served")
+    names = [one["event"] for one in events if one["event"] != "progress"]
+    assert names == ["listening", "starting", "loading", "compiling", "warming", "ready", "served"]
+    told = [(one["done"], one["total"]) for one in events if one["event"] == "progress"]
+    assert told[-1] == (3, 3)
+    assert told == sorted(told)
+    phases_s = events[-1]["phases_s"]
+    assert list(phases_s) == ["starting", "loading", "compiling", "warming"]
+    assert phases_s["loading"] > 0.4
+    child.send(signal.SIGTERM)
+    assert child.end() == (0, None)
+
+
+def test_a_load_may_take_many_times_the_timeout_while_it_moves(serve):
+    child = serve("--load-pieces", "10", "--piece-ms", "300", own=("--timeout", "1.5"))
+    child.wait_for("served")
+
+
+def test_an_engine_that_prints_the_same_for_ever_is_given_up(serve):
+    code, error = serve("--mode", "repeat", own=("--timeout", "1.5")).end()
+    assert code == 5
+    assert "printed nothing new" in error["message"]
+    assert "NIMCTL_START_TIMEOUT_S" in error["hint"]
+
+
+def test_an_engine_that_computes_in_circles_is_given_up(serve):
+    code, error = serve("--mode", "spin", own=("--timeout", "0.5")).end()
+    assert code == 5
+    assert "nothing new" in error["message"]
+
+
+def test_the_memory_it_gave_back_is_in_its_peak(serve):
+    now, peak = serve("--swell-mib", "64").wait_for("served")["memory"]
+    assert peak - now > 50 * 2**20
