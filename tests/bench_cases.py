@@ -10,7 +10,7 @@ from nimctl.core.report import Percentiles
 from nimctl.core.selection import select
 from nimctl.core.wish import Wish
 from nimctl.engines import TRAITS
-from nimctl.evidence.measured import BenchRecord, MemoryRecord, make_subject
+from nimctl.evidence.measured import BenchRecord, MemoryRecord, StartRecord, make_subject
 
 SMOLLM2 = Shape(
     architecture="LlamaForCausalLM",
@@ -87,10 +87,14 @@ def make_bench(profile=LLAMA_CPP, *, concurrency=1, rate=62.5, hardware=CPU, id=
     )
 
 
-def make_memory():
-    return MemoryRecord(
-        subject=make_bench().subject,
-        part="kv_cache",
+def make_start(*, at_unix_s=1_795_000_000.0, held_mib=181, **changes):
+    """A start of 10 s, and what its engine held of the 180 MiB that were predicted."""
+    phases_s = changes.pop("phases_s", {"starting": 1.0, "loading": 8.0, "warming": 1.0})
+    subject = replace(make_bench().subject, at_unix_s=at_unix_s, **changes)
+    memory = MemoryRecord(
+        subject=subject,
+        part="needed",
         predicted_bytes=180 * 2**20,
-        actual_bytes=181 * 2**20,
+        actual_bytes=held_mib * 2**20,
     )
+    return StartRecord(subject=subject, phases_s=phases_s), memory

@@ -13,6 +13,7 @@ from nimctl.cli.listing_text import ID_DIGITS, print_budget
 from nimctl.cli.terminal import bold, drop_unknown, print_line, print_wrapped
 from nimctl.cli.weights import describe_files, find_weights_dir
 from nimctl.core.engine import InstalledEngine
+from nimctl.core.hardware import Hardware
 from nimctl.core.manifest import Manifest
 from nimctl.core.plan import Launch, Plan
 from nimctl.core.selection import require_choice
@@ -34,6 +35,7 @@ class Choice:
     plan: Plan
     installed: InstalledEngine
     settings: Settings
+    hardware: Hardware
 
 
 def choose(manifest: Manifest, machine: Machine, settings: Settings, wish: Wish) -> Choice:
@@ -57,6 +59,7 @@ def choose(manifest: Manifest, machine: Machine, settings: Settings, wish: Wish)
         plan=verdict.plan,
         installed=next(found for found in machine.engines if found.name == engine),
         settings=settings,
+        hardware=machine.hardware,
     )
 
 

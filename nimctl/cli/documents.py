@@ -49,20 +49,24 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "gpus": [drop_unknown({"index": g.index, "uuid": g.uuid}) for g in plan.gpus],
         "context_length": plan.context_length,
         "concurrency": plan.sequences,
-        "memory_per_device": {
-            "weights_bytes": budget.weights,
-            "kv_cache_bytes": budget.kv_cache,
-            "activations_bytes": budget.activations,
-            "graphs_bytes": budget.graphs,
-            "communication_bytes": budget.communication,
-            "context_bytes": budget.context,
-            "lora_bytes": budget.lora,
-            "needed_bytes": budget.needed,
-            "needed_low_bytes": budget.low,
-            "needed_high_bytes": budget.high,
-            "margin_bytes": budget.margin,
-            "free_bytes": plan.free_bytes,
-        },
+        "memory_per_device": drop_unknown(
+            {
+                "weights_bytes": budget.weights,
+                "kv_cache_bytes": budget.kv_cache,
+                "activations_bytes": budget.activations,
+                "graphs_bytes": budget.graphs,
+                "communication_bytes": budget.communication,
+                "context_bytes": budget.context,
+                "lora_bytes": budget.lora,
+                "needed_bytes": budget.needed,
+                "needed_low_bytes": budget.low,
+                "needed_high_bytes": budget.high,
+                "margin_bytes": budget.margin,
+                "free_bytes": plan.free_bytes,
+                "measured_bytes": budget.measured,
+                "calibrated_by_starts": budget.calibrated_by or None,
+            }
+        ),
     }
 
 

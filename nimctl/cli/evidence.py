@@ -1,4 +1,4 @@
-"""`nimctl evidence`: what was measured on this and other machines, shown, exported, forgotten."""
+"""`nimctl evidence`: what was measured here and elsewhere, shown, exported, forgotten."""
 
 from typing import Annotated
 
@@ -13,32 +13,45 @@ Numbers = Annotated[
 ]
 
 
-@evidence.command("ls", short_help="Every bench that was kept, one a line.")
+@evidence.command("ls", short_help="Every bench and every start that was kept, one a line.")
 def list_evidence(json: options.Json = False) -> None:
-    """List every bench that was kept, the newest first, and memory predicted against actual."""
+    """List every bench that was kept, the newest first, and every start with its memory."""
     from nimctl.cli import evidence_text
     from nimctl.cli.known_speeds import open_evidence
     from nimctl.cli.terminal import print_json
 
     store = open_evidence()
-    benches, memory = store.read_benches(), store.read_memory()
+    kept = store.read_benches(), store.read_starts(), store.read_memory()
     if json:
-        print_json(evidence_text.evidence_document(benches, memory))
+        print_json(evidence_text.evidence_document(*kept))
     else:
-        evidence_text.print_evidence(store.path, benches, memory)
+        evidence_text.print_evidence(store.path, *kept)
 
 
-@evidence.command("show", short_help="One bench with all its figures.")
+@evidence.command("show", short_help="One bench or one start with all its figures.")
 def show_evidence(
-    number: Annotated[int, typer.Argument(metavar="ID", help="Number of a bench.")],
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="Number of a bench, or of a start: s3.")
+    ],
     json: options.Json = False,
 ) -> None:
-    """Show one bench: what ran, where, under which load, and the percentiles."""
-    from nimctl.cli import evidence_text
+    """Show one bench: what ran, where, under which load, and the percentiles.
+
+    Of a start: how long each phase took, and the memory of each part as predicted and as held.
+    """
+    from nimctl.cli import evidence_text, start_text
     from nimctl.cli.known_speeds import open_evidence
     from nimctl.cli.terminal import print_json
 
-    bench = evidence_text.find_bench(open_evidence().read_benches(), number)
+    store = open_evidence()
+    if name.startswith("s"):
+        start, memory = start_text.find_start(store.read_starts(), name), store.read_memory()
+        if json:
+            print_json(start_text.start_document(start, memory))
+        else:
+            start_text.print_start(start, memory)
+        return
+    bench = evidence_text.find_bench(store.read_benches(), name)
     if json:
         print_json(evidence_text.bench_document(bench))
     else:
@@ -47,14 +60,15 @@ def show_evidence(
 
 @evidence.command("export", short_help="All of it, for a spreadsheet or another program.")
 def export_evidence(json: options.Json = False) -> None:
-    """Print every bench as CSV; with --json everything, memory included, as `ls --json` does."""
+    """Print every bench as CSV; with --json everything, starts included, as `ls --json` does."""
     from nimctl.cli import evidence_text
     from nimctl.cli.known_speeds import open_evidence
     from nimctl.cli.terminal import print_json
 
     store = open_evidence()
     if json:
-        print_json(evidence_text.evidence_document(store.read_benches(), store.read_memory()))
+        kept = store.read_benches(), store.read_starts(), store.read_memory()
+        print_json(evidence_text.evidence_document(*kept))
     else:
         evidence_text.print_csv(store.read_benches())
 

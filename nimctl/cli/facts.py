@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nimctl.cache.papers import list_manifests
 from nimctl.catalog import Catalog, UnjudgedModelError, load_catalog
 from nimctl.cli.asked import is_address
-from nimctl.cli.known_speeds import read_benches, use_benches
+from nimctl.cli.known_speeds import read_benches, read_memory, use_benches, use_held
 from nimctl.cli.supplying import read_supplies
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import Hardware
@@ -25,7 +25,7 @@ from nimctl.settings import Settings
 from nimctl.settings.places import user_state_folder
 
 if TYPE_CHECKING:
-    from nimctl.evidence.measured import BenchRecord
+    from nimctl.evidence.measured import BenchRecord, MemoryRecord
     from nimctl.probe import BandwidthRecord
 
 
@@ -37,6 +37,7 @@ class Machine:
         source: None for this machine, else the snapshot or preset it was read from.
         engines_assumed: The snapshot names no engines, so all are taken as installed.
         benches: What was measured so far, on this machine and others, the newest first.
+        memory: What engines held so far, on this machine and others, the newest first.
     """
 
     hardware: Hardware
@@ -44,6 +45,7 @@ class Machine:
     source: str | None = None
     engines_assumed: bool = False
     benches: "tuple[BenchRecord, ...]" = ()
+    memory: "tuple[MemoryRecord, ...]" = ()
 
 
 def open_bandwidth_record(*, again: bool = False) -> "BandwidthRecord":
@@ -74,6 +76,7 @@ def read_machine(settings: Settings, other: str | None, *, again: bool = False) 
             hardware=probe_machine(settings.environment, open_bandwidth_record(again=again)),
             engines=find_engines(settings.environment, settings.engines_dir),
             benches=read_benches(),
+            memory=read_memory(),
         )
     from nimctl.probe import find_preset, read_snapshot
 
@@ -258,7 +261,8 @@ def _judge(
         forecast=forecast,
         supply=supply,
     )
-    return use_benches(selection, manifest, machine.hardware, machine.engines, machine.benches)
+    ranked = use_benches(selection, manifest, machine.hardware, machine.engines, machine.benches)
+    return use_held(ranked, machine.hardware, machine.engines, machine.memory)
 
 
 def forecast(shape: Shape, profile: Profile, gpu: str, traffic: Traffic) -> SpeedFigure | None:

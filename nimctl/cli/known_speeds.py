@@ -1,18 +1,25 @@
-"""Where this user's evidence is kept, and how it enters a choice."""
+"""Where this user's evidence is kept, and how speeds and memory of it enter a choice."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from nimctl.cli.terminal import print_note
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import Hardware
 from nimctl.core.manifest import Manifest
+from nimctl.core.memory import BudgetRule
+from nimctl.core.placement import memory_traits
+from nimctl.core.plan import Plan
 from nimctl.core.verdict import Selection
+from nimctl.engines import TRAITS
 from nimctl.errors import InputError
 from nimctl.settings.places import user_data_folder
 
 if TYPE_CHECKING:
-    from nimctl.evidence.measured import BenchRecord, EvidenceStore
+    from nimctl.evidence.measured import BenchRecord, EvidenceStore, MemoryRecord, StartRecord
+
+_Record = TypeVar("_Record")
 
 
 def find_evidence_path() -> Path | None:
@@ -39,16 +46,54 @@ def open_evidence() -> "EvidenceStore":
 
 def read_benches() -> "tuple[BenchRecord, ...]":
     """What was measured so far, the newest first; a file that cannot be read stops no command."""
+    return _read(lambda store: store.read_benches())
+
+
+def read_memory() -> "tuple[MemoryRecord, ...]":
+    """What engines held so far, the newest first; a file that cannot be read stops no command."""
+    return _read(lambda store: store.read_memory())
+
+
+def read_starts() -> "tuple[StartRecord, ...]":
+    """The starts that are kept, the newest first; a file that cannot be read stops no command."""
+    return _read(lambda store: store.read_starts())
+
+
+def _read(read: "Callable[[EvidenceStore], tuple[_Record, ...]]") -> "tuple[_Record, ...]":
     path = find_evidence_path()
     try:
         if path is None or not path.exists():
             return ()
-        return open_evidence().read_benches()
+        return read(open_evidence())
     except OSError as error:
         _tell(f"{path} cannot be read: {error.strerror}")
     except InputError as error:
         _tell(f"what was measured is not used: {error.message}")
     return ()
+
+
+def use_held(
+    selection: Selection,
+    hardware: Hardware,
+    engines: tuple[InstalledEngine, ...],
+    memory: "tuple[MemoryRecord, ...]",
+) -> Selection:
+    """The selection with what engines held here before, where that is known."""
+    if not memory:
+        return selection
+    from nimctl.evidence.measured import use_memory
+
+    versions: dict[str, str | None] = {engine.name: engine.version for engine in engines}
+    return use_memory(selection, hardware, versions, memory, takes_as_planned=_takes_as_planned)
+
+
+def _takes_as_planned(plan: Plan) -> bool:
+    return find_rule(plan) is BudgetRule.FIXED_MARGIN
+
+
+def find_rule(plan: Plan) -> BudgetRule:
+    """How the engine of a plan decides how much it takes of the plan's device."""
+    return memory_traits(TRAITS[plan.profile.engine], plan.device).rule
 
 
 def use_benches(

@@ -6,6 +6,7 @@ from nimctl.cli.facts import Machine
 from nimctl.cli.machine_text import render_machine
 from nimctl.cli.terminal import bold, dim, print_cut, print_line, print_wrapped
 from nimctl.core.manifest import Manifest
+from nimctl.core.memory import MemoryBudget
 from nimctl.core.plan import Plan
 from nimctl.core.selection import find_nearest
 from nimctl.core.speed import format_speed
@@ -159,6 +160,15 @@ def _describe_best(selection: Selection) -> str:
     return f"none: {worst.message}"
 
 
+def _describe_band(budget: MemoryBudget) -> str:
+    """Between what the need may lie, and what was measured of it."""
+    low, high = map(format_bytes, (budget.low, budget.high))
+    if budget.measured is not None:
+        return f"measured here: {format_bytes(budget.measured)}, predicted {low} to {high}"
+    by = ", by what it held here with another context" if budget.calibrated_by else ""
+    return f"between {low} and {high}{by}"
+
+
 def print_budget(plan: Plan) -> None:
     """The memory a plan takes on each device, part by part."""
     budget = plan.budget
@@ -176,10 +186,7 @@ def print_budget(plan: Plan) -> None:
     for label, size_bytes in parts:
         if size_bytes:
             print_line(f"  {label:<14}{format_bytes(size_bytes):>10}")
-    print_line(
-        f"  {'needed':<14}{format_bytes(budget.needed):>10}"
-        f"  (between {format_bytes(budget.low)} and {format_bytes(budget.high)})"
-    )
+    print_line(f"  {'needed':<14}{format_bytes(budget.needed):>10}  ({_describe_band(budget)})")
     print_line(
         f"  {'free':<14}{format_bytes(plan.free_bytes):>10}"
         f"  ({format_bytes(budget.margin)} of it is left alone)"

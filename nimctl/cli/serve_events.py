@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nimctl.cli.start_display import StartDisplay, open_display
+from nimctl.cli.started import Started
 from nimctl.cli.terminal import (
     bold,
     drop_unknown,
@@ -32,13 +33,31 @@ from nimctl.server import (
 )
 
 
-def tell_json(expected_s: Mapping[Phase, float]) -> Callable[[ServeEvent], None]:
+def tell_json(
+    expected_s: Mapping[Phase, float], take: Callable[[Ready], Started] | None = None
+) -> Callable[[ServeEvent], None]:
     """One line of JSON on standard output for each event.
 
     Args:
         expected_s: How long each phase took before, where that is known.
+        take: Holds the memory of an engine that is ready against what was predicted.
     """
-    return lambda event: print_json_line(drop_unknown(_event_document(event, expected_s)))
+
+    def tell(event: ServeEvent) -> None:
+        document = _event_document(event, expected_s)
+        if take is not None and isinstance(event, Ready):
+            document["memory"] = _memory_document(take(event))
+        print_json_line(drop_unknown(document))
+
+    return tell
+
+
+def _memory_document(started: Started) -> dict[str, dict[str, int]] | None:
+    """Bytes of each part as predicted and as it is; None where nobody tells."""
+    return {
+        check.part: {"predicted_bytes": check.predicted, "actual_bytes": check.actual}
+        for check in started.checks
+    } or None
 
 
 def tell_stage(name: str) -> None:
@@ -68,7 +87,13 @@ def _event_document(event: ServeEvent, expected_s: Mapping[Phase, float]) -> dic
                 "total": event.total,
             }
         case Ready(url=url, times=times):
-            document = {"event": "ready", "url": url, **_round(times)}
+            phases_s = {phase.value: round(took_s, 3) for phase, took_s in times.phases_s.items()}
+            document = {
+                "event": "ready",
+                "url": url,
+                **_round(times),
+                "phases_s": phases_s or None,
+            }
         case NotReady(cause=cause):
             document = {"event": "not_ready", "cause": cause}
         case AnswersAgain(silent_s=silent_s):
@@ -99,7 +124,9 @@ def _round(times: StartTimes) -> dict[str, float]:
 
 @contextmanager
 def telling_person(
-    engine_log: Path | None, expected_s: Mapping[Phase, float]
+    engine_log: Path | None,
+    expected_s: Mapping[Phase, float],
+    take: Callable[[Ready], Started] | None = None,
 ) -> Iterator[Callable[[ServeEvent], None]]:
     """Sentences: what is ready on standard output, everything else on standard error.
 
@@ -108,18 +135,22 @@ def telling_person(
     Args:
         engine_log: None for an engine that runs elsewhere.
         expected_s: How long each phase took before, where that is known.
+        take: Holds the memory of an engine that is ready against what was predicted.
     """
     start = open_display(expected_s)
     try:
-        yield _Teller(None if engine_log is None else _shorten_home(engine_log), start).tell
+        yield _Teller(None if engine_log is None else _shorten_home(engine_log), start, take).tell
     finally:
         start.close()
 
 
 class _Teller:
-    def __init__(self, log: str | None, start: StartDisplay) -> None:
+    def __init__(
+        self, log: str | None, start: StartDisplay, take: Callable[[Ready], Started] | None
+    ) -> None:
         self._log = log
         self._start = start
+        self._take = take
         self._name = ""
         self._was_ready = False
 
@@ -145,7 +176,9 @@ class _Teller:
             case NotReady(cause=cause):
                 print_note(f"waiting: {cause}")
             case Ready(url=url, times=times, names=names):
-                _print_ready(url, names, times.load_s + times.first_token_s)
+                seconds = times.load_s + times.first_token_s
+                surprise = self._take(event).surprise if self._take else None
+                _print_ready(url, names, seconds, surprise)
                 self._name = names[0]
                 self._was_ready = True
             case _:
@@ -188,9 +221,10 @@ def _shorten_home(path: Path) -> str:
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
-def _print_ready(url: str, names: tuple[str, ...], seconds: float) -> None:
+def _print_ready(url: str, names: tuple[str, ...], seconds: float, surprise: str | None) -> None:
     shortest = min(names, key=len)
-    print_line(f"{bold(names[0])} is ready at {bold(url)} (after {format_duration(seconds)})")
+    came = f"after {format_duration(seconds)}{f'; {surprise}' if surprise else ''}"
+    print_line(f"{bold(names[0])} is ready at {bold(url)} ({came})")
     print_line(
         f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' -d \\\n"
         f"""    '{{"model": "{shortest}", "messages": [{{"role": "user", "content": "Hello"}}]}}'"""

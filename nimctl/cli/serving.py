@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nimctl.cache import Cache, CacheEntry
@@ -20,9 +20,9 @@ from nimctl.cli.registry import ServerRecord, describe_self
 from nimctl.cli.running import run_server
 from nimctl.cli.serve_events import tell_json, tell_stage, telling_person
 from nimctl.cli.served_model import describe_served_model
+from nimctl.cli.started import StartEvidence
 from nimctl.cli.terminal import bold, print_json, print_line, print_note
 from nimctl.cli.weights import fetch_artifact, find_files, is_in_place, list_weight_files
-from nimctl.core.startup import Phase
 from nimctl.core.units import format_bytes
 from nimctl.errors import InputError
 from nimctl.server import RestartLimits, ServeEvent, ServeRequest, WatchLimits
@@ -83,16 +83,17 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
                 count=settings.restart_limit, window_s=settings.restart_window_s
             ),
         )
-        with _telling(request, {}, json=json) as tell:
+        started = StartEvidence(choice, launch, engine_args)
+        with _telling(request, started, json=json) as tell:
             run_server(request, _describe_server(choice, request), settings, tell)
 
 
 def _telling(
-    request: ServeRequest, expected_s: Mapping[Phase, float], *, json: bool
+    request: ServeRequest, started: StartEvidence, *, json: bool
 ) -> contextlib.AbstractContextManager[Callable[[ServeEvent], None]]:
     if json:
-        return contextlib.nullcontext(tell_json(expected_s))
-    return telling_person(request.log_path, expected_s)
+        return contextlib.nullcontext(tell_json(started.expected_s, started.take))
+    return telling_person(request.log_path, started.expected_s, started.take)
 
 
 def _describe_server(choice: Choice, request: ServeRequest) -> ServerRecord:

@@ -166,6 +166,9 @@ class MemoryBudget:
     Attributes:
         low: The least the engine itself may take, if the estimates are high.
         high: The most it may take, if they are low.
+        measured: What the engine held here when it ran so before; None where it has not.
+        calibrated_by: Starts here, with another context or other sequences, that `low` and `high`
+            follow from.
     """
 
     weights: int
@@ -178,6 +181,8 @@ class MemoryBudget:
     margin: int
     low: int
     high: int
+    measured: int | None = None
+    calibrated_by: int = 0
 
     @property
     def needed(self) -> int:

@@ -7,7 +7,7 @@ document gives the same facts on any machine.
 from collections.abc import Mapping
 from typing import Any
 
-from nimctl.core.hardware import Hardware
+from nimctl.core.hardware import Gpu, Hardware, Host
 from nimctl.probe.bandwidth_record import BandwidthRecord
 from nimctl.probe.host import disk_free_bytes, parse_host, read_host
 from nimctl.probe.nvidia import parse_nvml
@@ -25,6 +25,7 @@ __all__ = [
     "list_presets",
     "parse_machine",
     "probe_machine",
+    "read_gpus",
     "read_machine",
     "read_snapshot",
     "write_snapshot",
@@ -54,6 +55,15 @@ def read_machine(bandwidth: BandwidthRecord | None = None) -> dict[str, Any]:
         measured = bandwidth.find(parse_host(document["host"], {}).host)
         document["host"]["memory_bandwidth"] = measured
     return document
+
+
+def read_gpus(host: Host) -> tuple[Gpu, ...]:
+    """Every GPU of the driver as it is now, who holds its memory included.
+
+    Args:
+        host: The machine around them.
+    """
+    return parse_nvml(read_nvml(), host).gpus
 
 
 def parse_machine(document: Mapping[str, Any], environment: Mapping[str, str]) -> Hardware:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench_cases import make_bench, make_memory
+from bench_cases import make_bench, make_start
 
-from nimctl.evidence.measured import EvidenceStore
+from nimctl.core.hardware import hardware_from_json
+from nimctl.evidence.measured import EvidenceStore, fingerprint_machine
 
 SMOLLM2 = "huggingfacetb/smollm2-135m-instruct"
 
@@ -54,11 +55,13 @@ def test_with_nothing_kept_it_says_how_to_begin(run):
 def test_benches_are_listed_shown_exported_and_forgotten(run, store):
     store.record_bench(make_bench())
     store.record_bench(make_bench(concurrency=8, rate=156.0))
-    store.record_memory(make_memory())
+    start, memory = make_start()
+    store.record_start(start, (memory,))
 
     lines = run("evidence", "ls").stdout.splitlines()
     assert lines[1].split()[0] == "2" and "8 x 100+100" in lines[1]
-    assert "180.0 MiB" in lines[-1] and "181.0 MiB" in lines[-1]
+    for part in ("s1 ", "10.0 s", "180.0 MiB", "181.0 MiB"):
+        assert part in lines[-1]
 
     shown = run("evidence", "show", "2").stdout
     for part in ("BENCH 2", "acme/llama-8b", "156.0", "throughput", "inter-token latency"):
@@ -71,10 +74,49 @@ def test_benches_are_listed_shown_exported_and_forgotten(run, store):
     assert [row["tokens_per_second"] for row in rows] == ["156.0", "62.5"]
     exported = json.loads(run("evidence", "export", "--json").stdout)
     assert [bench["id"] for bench in exported["benches"]] == [2, 1]
-    assert exported["memory"][0]["part"] == "kv_cache"
+    assert exported["memory"][0]["part"] == "needed"
+    assert exported["starts"][0]["phases_s"]["loading"] == 8.0
 
     assert run("evidence", "rm", "2").returncode == 0
     assert [bench.id for bench in store.read_benches()] == [1]
+
+
+def test_a_start_is_shown_by_phase_and_part(run, store):
+    start, memory = make_start()
+    store.record_start(start, (memory,))
+    shown = run("evidence", "show", "s1").stdout
+    for part in ("START s1", "acme/llama-8b", "loading", "8.0 s", "180.0 MiB", "181.0 MiB"):
+        assert part in shown
+    document = json.loads(run("evidence", "show", "s1", "--json").stdout)
+    assert document["memory"]["needed"]["actual_bytes"] == 181 * 2**20
+    missing = run("evidence", "show", "s2")
+    assert missing.returncode == 2
+    assert "there is no start s2" in missing.stderr
+
+
+def test_what_was_held_here_is_in_the_choice(run, store, this_cpu):
+    document = json.loads(run("select", SMOLLM2, "--json").stdout)
+    plan = document["profiles"][0]["plan"]
+    start, memory = make_start(
+        **{name: getattr(this_cpu.subject, name) for name in ("model", "profile_id", "profile")},
+        engine_version=this_cpu.subject.engine_version,
+        device_name=this_cpu.subject.device_name,
+        fingerprint=read_fingerprint(run),
+        context_length=plan["context_length"],
+        sequences=plan["concurrency"],
+    )
+    store.record_start(start, (memory,))
+    assert "measured here: 181.0 MiB, predicted" in run("select", SMOLLM2).stdout
+    again = json.loads(run("select", SMOLLM2, "--json").stdout)["profiles"][0]["plan"]
+    assert again["memory_per_device"]["measured_bytes"] == 181 * 2**20
+    other = run("select", SMOLLM2, "--context-length", "1024").stdout
+    assert "by what it held here with another context" in other
+
+
+def read_fingerprint(run):
+    """Of this machine, as the program sees it."""
+    document = json.loads(run("list-profiles", SMOLLM2, "--json").stdout)["hardware"]
+    return fingerprint_machine(hardware_from_json(document))
 
 
 def test_doctor_counts_what_is_kept_and_says_where(run, store):

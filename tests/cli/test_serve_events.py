@@ -8,6 +8,8 @@ import pytest
 
 from nimctl.cli.serve_events import tell_json, telling_person
 from nimctl.cli.start_display import LiveLine, describe_phase
+from nimctl.cli.started import Started
+from nimctl.core.memory_check import MemoryCheck
 from nimctl.core.startup import Phase
 from nimctl.server import (
     AnswersAgain,
@@ -22,6 +24,8 @@ from nimctl.server import (
     Stopping,
 )
 
+NOTHING = Started(checks=(), surprise=None)
+SURPRISE = Started(checks=(), surprise="it holds 2.0 GiB, predicted were 1.1 GiB to 1.3 GiB")
 URL = "http://127.0.0.1:8000"
 TIMES = StartTimes(load_s=1.23456, first_token_s=0.25)
 RESTARTING = Restarting(
@@ -77,7 +81,7 @@ TIMED = re.compile(r"\d\d:\d\d:\d\d ")
     ],
 )
 def test_every_event_is_one_line_of_json(event, document, capsys) -> None:
-    tell_json({Phase.LOADING: 40.0})(event)
+    tell_json({Phase.LOADING: 40.0}, lambda ready: NOTHING)(event)
     told = capsys.readouterr().out
     assert told.count("\n") == 1
     assert json.loads(told) == document
@@ -102,11 +106,11 @@ def test_a_night_with_a_crash_reads_well(capsys) -> None:
         ReadyAgain(url=URL, times=TIMES, down_s=2.0),
         Stopping(signal_name="SIGTERM"),
     ]
-    with telling_person(LOG, {Phase.LOADING: 40.0}) as tell:
+    with telling_person(LOG, {Phase.LOADING: 40.0}, lambda ready: SURPRISE) as tell:
         for event in events:
             tell(event)
     told = capsys.readouterr()
-    assert f"acme/toy is ready at {URL} (after 1.5 s)" in told.out
+    assert f"acme/toy is ready at {URL} (after 1.5 s; {SURPRISE.surprise})" in told.out
     assert [TIMED.sub("TIME ", line) for line in told.err.splitlines()] == [
         "the engine's log is ~/logs/toy.log",
         "starting the engine",
@@ -168,3 +172,11 @@ def test_the_living_line_can_be_closed_twice(capsys) -> None:
     line.close()
     line.close()
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_memory_of_a_ready_engine_is_told_beside_the_prediction(capsys) -> None:
+    checks = (MemoryCheck(part="weights", predicted=8, actual=9),)
+    started = Started(checks=checks, surprise=None)
+    tell_json({}, lambda ready: started)(Ready(url=URL, times=TIMES, names=("acme/toy",)))
+    memory = json.loads(capsys.readouterr().out)["memory"]
+    assert memory == {"weights": {"predicted_bytes": 8, "actual_bytes": 9}}

@@ -33,6 +33,7 @@ def describe(tmp_path):
             plan=verdict.plan,
             installed=next(one for one in ALL_ENGINES if one.name == "llama.cpp"),
             settings=read_settings({}, {}, tmp_path),
+            hardware=make_hardware(),
         )
         entry = CacheEntry(
             uri=parse_source_uri("hf://acme/llama-8b"),

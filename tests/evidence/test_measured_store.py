@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench_cases import VLLM, make_bench, make_memory
+from bench_cases import VLLM, make_bench, make_start
 
 from nimctl.errors import InputError
 from nimctl.evidence.measured import EvidenceStore
@@ -39,15 +39,37 @@ def test_what_is_kept_comes_back_the_newest_first(store):
     assert list(map(without_id, found)) == [bare, second, first]
 
 
-def test_memory_is_kept_beside_benches(store):
-    number = store.record_memory(make_memory())
-    (found,) = store.read_memory()
-    assert (found.id, without_id(found)) == (number, make_memory())
+def test_a_start_is_kept_with_its_memory(store):
+    start, memory = make_start()
+    number = store.record_start(start, (memory,))
+    (found,) = store.read_starts()
+    assert (found.id, without_id(found)) == (number, start)
+    assert list(map(without_id, store.read_memory())) == [memory]
     assert store.read_benches() == ()
 
 
+def test_of_many_starts_the_newest_stay_with_their_memory(store):
+    for second in range(15):
+        start, memory = make_start(at_unix_s=float(second))
+        store.record_start(start, (memory, replace(memory, part="weights")))
+    other, memory = make_start(at_unix_s=0.0, engine_version="0.9")
+    store.record_start(other, (memory,))
+    times = [start.subject.at_unix_s for start in store.read_starts()]
+    assert times == [0.0, *map(float, range(14, 4, -1))]
+    assert {record.subject.at_unix_s for record in store.read_memory()} == set(times)
+
+
+def test_a_file_of_before_starts_were_kept_is_brought_up(store):
+    store.record_bench(make_bench())
+    execute(store.path, "DROP TABLE start")
+    execute(store.path, "PRAGMA user_version = 1")
+    start, memory = make_start()
+    store.record_start(start, (memory,))
+    assert len(store.read_starts()) == len(store.read_benches()) == 1
+
+
 def test_reading_makes_no_file(store):
-    assert store.read_benches() == store.read_memory() == ()
+    assert store.read_benches() == store.read_memory() == store.read_starts() == ()
     assert not store.path.parent.exists()
 
 

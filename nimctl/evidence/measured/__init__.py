@@ -4,22 +4,27 @@ from nimctl.evidence.measured.ranking import rank_measured
 from nimctl.evidence.measured.records import (
     BenchRecord,
     MemoryRecord,
+    StartRecord,
     Subject,
     find_unfit,
     fingerprint_machine,
     make_subject,
     record_report,
 )
+from nimctl.evidence.measured.starts import expect_phases, use_memory
 from nimctl.evidence.measured.store import EvidenceStore
 
 __all__ = [
     "BenchRecord",
     "EvidenceStore",
     "MemoryRecord",
+    "StartRecord",
     "Subject",
+    "expect_phases",
     "find_unfit",
     "fingerprint_machine",
     "make_subject",
     "rank_measured",
     "record_report",
+    "use_memory",
 ]

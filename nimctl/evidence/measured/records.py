@@ -115,6 +115,20 @@ class MemoryRecord:
     actual_bytes: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartRecord:
+    """How long an engine's start took, from its process to the first token.
+
+    Attributes:
+        id: Its number in the store; 0 before it is kept.
+        phases_s: Seconds of each phase, by its name.
+    """
+
+    id: int = 0
+    subject: Subject
+    phases_s: dict[str, float]
+
+
 def fingerprint_machine(hardware: Hardware) -> str:
     """16 hex digits that are the same for machines on which the same speed is to be expected.
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from nimctl.core.report import Percentiles
 from nimctl.errors import InputError
-from nimctl.evidence.measured.records import BenchRecord, MemoryRecord, Subject
+from nimctl.evidence.measured.records import BenchRecord, MemoryRecord, StartRecord, Subject
 
 _SUBJECT = """
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -55,6 +55,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             predicted_bytes INTEGER NOT NULL,
             actual_bytes INTEGER NOT NULL)""",
     ),
+    (f"CREATE TABLE start ({_SUBJECT}, phases_s TEXT NOT NULL)",),
 )
 """What leads from each schema version to the next; the file's `user_version` counts them."""
 
@@ -68,17 +69,19 @@ _DAMAGED = {
 }
 _BUSY_TIMEOUT_S = 10.0
 _LOOK_TIMEOUT_S = 0.5
+_KEPT_STARTS = 10
+"""So many starts of one profile on one machine with one engine's version are kept."""
 _PERCENTILES = ("time_to_first_token", "inter_token_latency", "user_tokens_per_second")
 _SUBJECT_NAMES = tuple(field.name for field in fields(Subject))
-_Record = TypeVar("_Record", BenchRecord, MemoryRecord)
+_Record = TypeVar("_Record", BenchRecord, MemoryRecord, StartRecord)
 _T = TypeVar("_T")
-_TABLES: dict[type, str] = {BenchRecord: "bench", MemoryRecord: "memory"}
+_TABLES: dict[type, str] = {BenchRecord: "bench", MemoryRecord: "memory", StartRecord: "start"}
 _COLUMNS = {
     kind: (
         *_SUBJECT_NAMES,
         *(field.name for field in fields(kind) if field.name != "subject"),
     )
-    for kind in (BenchRecord, MemoryRecord)
+    for kind in (BenchRecord, MemoryRecord, StartRecord)
 }
 
 
@@ -99,15 +102,31 @@ class EvidenceStore:
         Raises:
             InputError: the file cannot be written, or belongs to a newer nimctl.
         """
-        return self._record(record)
+        return self._write(lambda database: _insert(database, record))
 
-    def record_memory(self, record: MemoryRecord) -> int:
-        """Keep what one part of an engine's memory came to; gives its number.
+    def record_start(self, start: StartRecord, memory: tuple[MemoryRecord, ...]) -> int:
+        """Keep a start, and what the engine's memory came to; the oldest of its kind go.
 
         Raises:
             InputError: the file cannot be written, or belongs to a newer nimctl.
         """
-        return self._record(record)
+
+        def keep(database: sqlite3.Connection) -> int | None:
+            number = _insert(database, start)
+            for record in memory:
+                _insert(database, record)
+            _drop_old_starts(database, start.subject)
+            return number
+
+        return self._write(keep)
+
+    def read_starts(self) -> tuple[StartRecord, ...]:
+        """Every start that is kept, the newest first.
+
+        Raises:
+            InputError: the file cannot be read, or belongs to a newer nimctl.
+        """
+        return self._read(StartRecord)
 
     def read_benches(self) -> tuple[BenchRecord, ...]:
         """Every bench, the newest first.
@@ -146,20 +165,13 @@ class EvidenceStore:
                 f"there is no bench {missing}", hint="`nimctl evidence ls` shows what there is"
             )
 
-    def _record(self, record: BenchRecord | MemoryRecord) -> int:
-        values = _to_row(record)
-        names, marks = ", ".join(values), ", ".join("?" * len(values))
-        # The names are those of our own dataclasses, never from outside.
-        statement = f"INSERT INTO {_TABLES[type(record)]} ({names}) VALUES ({marks})"  # noqa: S608
-
-        def insert(database: sqlite3.Connection) -> int | None:
-            return database.execute(statement, tuple(values.values())).lastrowid
-
+    def _write(self, work: Callable[[sqlite3.Connection], int | None]) -> int:
+        """Do `work` in one transaction, anew where the file was damaged and has been set aside."""
         self._create()
-        number = self._use(insert, _BUSY_TIMEOUT_S)
+        number = self._use(work, _BUSY_TIMEOUT_S)
         if number is None:
             self._create()
-            number = self._use(insert, _BUSY_TIMEOUT_S)
+            number = self._use(work, _BUSY_TIMEOUT_S)
         return number or 0
 
     def _read(self, kind: type[_Record]) -> tuple[_Record, ...]:
@@ -258,7 +270,31 @@ def _read_version(database: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _to_row(record: BenchRecord | MemoryRecord) -> dict[str, Any]:
+def _insert(
+    database: sqlite3.Connection, record: BenchRecord | MemoryRecord | StartRecord
+) -> int | None:
+    values = _to_row(record)
+    names, marks = ", ".join(values), ", ".join("?" * len(values))
+    # The names are those of our own dataclasses, never from outside.
+    statement = f"INSERT INTO {_TABLES[type(record)]} ({names}) VALUES ({marks})"  # noqa: S608
+    return database.execute(statement, tuple(values.values())).lastrowid
+
+
+def _drop_old_starts(database: sqlite3.Connection, like: Subject) -> None:
+    """Forget all but the newest starts of a profile here, and their memory."""
+    same = "profile_id = ? AND fingerprint = ? AND engine_version IS ?"
+    what = (like.profile_id, like.fingerprint, like.engine_version)
+    times = database.execute(
+        f"SELECT at_unix_s FROM start WHERE {same} ORDER BY id DESC LIMIT 1 OFFSET ?",  # noqa: S608
+        (*what, _KEPT_STARTS),
+    ).fetchone()
+    if times is not None:
+        for table in ("start", "memory"):
+            old = f"DELETE FROM {table} WHERE {same} AND at_unix_s <= ?"  # noqa: S608
+            database.execute(old, (*what, *times))
+
+
+def _to_row(record: BenchRecord | MemoryRecord | StartRecord) -> dict[str, Any]:
     """A record as columns: the subject's fields beside its own, percentiles as JSON."""
     document = asdict(record)
     columns = document.pop("subject") | document
@@ -273,6 +309,8 @@ def _from_row(kind: type[_Record], row: tuple[Any, ...]) -> _Record:
     names = _COLUMNS[kind]
     columns = dict(zip(names, row, strict=True))
     subject = Subject(**{name: columns.pop(name) for name in _SUBJECT_NAMES})
+    if "phases_s" in columns:
+        columns["phases_s"] = json.loads(columns["phases_s"])
     for name in _PERCENTILES:
         if columns.get(name) is not None:
             columns[name] = Percentiles(**json.loads(columns[name]))
