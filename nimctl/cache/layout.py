@@ -43,6 +43,7 @@ class Layout:
     pins/<scheme>/<place>/<revision>[+sel].json    what may not be removed, and who said so
     papers/<hash>/                                 of an entry: signature, manifests it came with
     leases/<random>.json                           what a running process uses; locked by it
+    compiled/user-<uid>/<engine>-<version>-<gpu>/  what engines compiled, for their next start
     trash/<random>.<what>                          on its way out; put back if somebody needs it
     ```
 
@@ -116,6 +117,11 @@ class Layout:
     def leases(self) -> Path:
         """What running processes use."""
         return self.root / "leases"
+
+    @property
+    def compiled(self) -> Path:
+        """What engines have compiled."""
+        return self.root / "compiled"
 
     @property
     def trash(self) -> Path:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nimctl.cache.compiled import CompiledCode, choose_old, list_compiled
 from nimctl.cache.layout import Layout, count_bytes, walk_files
 from nimctl.cache.leases import (
     SILENCE_S,
@@ -45,11 +46,13 @@ class PruneRequest:
         max_bytes: How large the cache may be; the entries that were used longest ago go.
         unused_s: Entries that were not used for so long go.
         partials: Downloads that were cut off go too, however young.
+        compiled: What engines have compiled goes too, however young.
     """
 
     max_bytes: int | None = None
     unused_s: float | None = None
     partials: bool = False
+    compiled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +63,7 @@ class Pruning:
         removal: The entries, and what only they held.
         orphans: Blobs that no entry needs, by sha256.
         leftovers: Files that are of no use to anybody.
+        compiled: What engines have compiled; the next start compiles again.
         freed_bytes: What the disk gets back by all that.
         kept_bytes: How large the cache is afterwards.
     """
@@ -67,6 +71,7 @@ class Pruning:
     removal: Removal
     orphans: tuple[str, ...]
     leftovers: tuple[Path, ...]
+    compiled: tuple[CompiledCode, ...]
     freed_bytes: int
     kept_bytes: int
 
@@ -82,11 +87,17 @@ def plan_pruning(layout: Layout, request: PruneRequest) -> Pruning:
     kept_bytes = count_bytes(layout.blobs) + layout.unfinished_bytes() + count_bytes(layout.trash)
     kept_bytes -= sum(facts.st_size for name in names if (facts := look_at(name)) is not None)
     removal = _choose(layout, request, kept_bytes)
+    compiled = choose_old(
+        list_compiled(layout), unused_s=request.unused_s, everything=request.compiled
+    )
     return Pruning(
         removal=removal,
         orphans=orphans,
         leftovers=leftovers,
-        freed_bytes=removal.freed_bytes + count_freed(names),
+        compiled=compiled,
+        freed_bytes=removal.freed_bytes
+        + count_freed(names)
+        + sum(code.size_bytes for code in compiled),
         kept_bytes=kept_bytes - removal.blob_bytes,
     )
 
@@ -100,7 +111,7 @@ def prune(layout: Layout, request: PruneRequest) -> Pruning:
     """
     plan = plan_pruning(layout, request)
     remove_entries(layout, {record.key for record in plan.removal.records})
-    for path in plan.leftovers:
+    for path in (*plan.leftovers, *(code.path for code in plan.compiled)):
         discard(layout, path)
     discard_blobs(layout, plan.orphans)
     empty_trash(layout)

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from nimctl.cache.compiled import compiled_path, open_compiled
 from nimctl.cache.deriving import derive_entry
 from nimctl.cache.entry import CachedFile, CacheEntry, FetchPlan
 from nimctl.cache.known import is_all_of
@@ -242,6 +243,16 @@ class Cache:
             self._layout.create()
             listing = list_patiently(source, request, ignore_progress, self._patience)
             return plan_listed(self._layout, listing, choose_files(request, listing))
+
+    def compiled_path(self, name: str) -> Path:
+        """Where the folder for what an engine compiles is, or would be."""
+        return compiled_path(self._layout, name)
+
+    def open_compiled(self, name: str) -> Path | None:
+        """The folder for what an engine of that version and GPU compiles; None where the cache
+        cannot be written, or somebody else could put code there.
+        """
+        return open_compiled(self._layout, name)
 
     def entries(self) -> tuple[CacheEntry, ...]:
         """Every complete entry."""

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from nimctl.cache.auditing import Fault, Verification, request_again, verify
+from nimctl.cache.compiled import CompiledCode, list_compiled
 from nimctl.cache.entry import CacheUsage
 from nimctl.cache.inventory import HeldEntry, HeldPart, list_held, list_parts
 from nimctl.cache.layout import count_bytes, disk_failures_in_words
@@ -18,6 +19,7 @@ from nimctl.cache.verifying import LOST, Condition, set_aside
 from nimctl.core.source import Source
 
 __all__ = [
+    "CompiledCode",
     "Condition",
     "Fault",
     "HeldEntry",
@@ -53,6 +55,11 @@ class Upkeep:
             trash_bytes=count_bytes(layout.trash),
             free_bytes=layout.free_bytes(),
         )
+
+    def list_compiled(self) -> tuple[CompiledCode, ...]:
+        """What engines have compiled for this user, the largest first."""
+        with disk_failures_in_words(self._layout.root):
+            return list_compiled(self._layout)
 
     def list_held(self) -> tuple[HeldEntry, ...]:
         """Every entry, complete or not, with what speaks for keeping it."""

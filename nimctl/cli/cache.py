@@ -39,6 +39,9 @@ OlderThan = Annotated[
 Partials = Annotated[
     bool, typer.Option("--partials", help="Downloads that were cut off too, however young.")
 ]
+Compiled = Annotated[
+    bool, typer.Option("--compiled", help="What engines have compiled too, however young.")
+]
 
 
 @cache.command("ls", short_help="Every entry, and what is not whole yet.")
@@ -110,6 +113,7 @@ def prune_cache(
     max_size: MaxSize = None,
     older_than: OlderThan = None,
     partials: Partials = False,
+    compiled: Compiled = False,
     dry_run: DryRun = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
@@ -121,7 +125,9 @@ def prune_cache(
     from nimctl.cli import asked, cache_actions
 
     settings = asked.read_command_settings(cache_dir=cache_dir)
-    request = cache_actions.parse_prune_request(max_size, older_than, partials=partials)
+    request = cache_actions.parse_prune_request(
+        max_size, older_than, partials=partials, compiled=compiled
+    )
     cache_actions.prune_models(request, settings, dry_run=dry_run, json=json)
 
 

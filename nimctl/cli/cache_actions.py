@@ -122,7 +122,7 @@ def _ask(question: str) -> None:
 
 
 def parse_prune_request(
-    max_size: str | None, older_than: str | None, *, partials: bool
+    max_size: str | None, older_than: str | None, *, partials: bool, compiled: bool
 ) -> PruneRequest:
     """What shall go.
 
@@ -134,7 +134,9 @@ def parse_prune_request(
     except ValueError as error:
         raise InputError(f"--max-size: {error}") from error
     unused_s = None if older_than is None else _parse_age(older_than)
-    return PruneRequest(max_bytes=max_bytes, unused_s=unused_s, partials=partials)
+    return PruneRequest(
+        max_bytes=max_bytes, unused_s=unused_s, partials=partials, compiled=compiled
+    )
 
 
 def _parse_age(text: str) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nimctl.cache import Cache, CacheUsage
-from nimctl.cache.upkeep import HeldEntry, HeldPart, Upkeep
+from nimctl.cache.upkeep import CompiledCode, HeldEntry, HeldPart, Upkeep
 from nimctl.cli.facts import open_catalog
 from nimctl.core.manifest import Manifest
 from nimctl.core.source import SourceSyntaxError, SourceUri, parse_source_uri
@@ -48,10 +48,11 @@ class SourceUsage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiskUsage:
-    """The disk the cache takes, as a whole and by place."""
+    """The disk the cache takes, as a whole, by place, and for what engines have compiled."""
 
     usage: CacheUsage
     sources: tuple[SourceUsage, ...]
+    compiled: tuple[CompiledCode, ...]
 
 
 def read_contents(settings: Settings, names: Iterable[str]) -> Contents:
@@ -92,7 +93,7 @@ def measure_sources(settings: Settings) -> DiskUsage:
             )
         )
     sources.sort(key=lambda source: (-source.size_bytes, source.place))
-    return DiskUsage(usage=upkeep.usage(), sources=tuple(sources))
+    return DiskUsage(usage=upkeep.usage(), sources=tuple(sources), compiled=upkeep.list_compiled())
 
 
 def choose_entries(

@@ -138,7 +138,11 @@ def print_disk_usage(found: DiskUsage, *, json: bool) -> None:
             }
             for source in found.sources
         ]
-        document = {"path": str(found.usage.root), "sources": sources}
+        compiled = [
+            {"name": code.name, "size_bytes": code.size_bytes, "used_at": _iso(code.used_at_s)}
+            for code in found.compiled
+        ]
+        document = {"path": str(found.usage.root), "sources": sources, "compiled": compiled}
         print_json(document | _usage_document(found.usage))
         return
     print_line(bold(f"  {'SIZE':>10}  {'SHARED':>10}  {'RM FREES':>10}  SOURCE"))
@@ -147,6 +151,9 @@ def print_disk_usage(found: DiskUsage, *, json: bool) -> None:
         figures = (source.size_bytes, shared_bytes, source.freed_bytes)
         columns = "  ".join(f"{format_file_bytes(figure):>10}" for figure in figures)
         print_cut(f"  {columns}  {source.place}")
+    for code in found.compiled:
+        size = format_file_bytes(code.size_bytes)
+        print_cut(f"  {size:>10}  {'':>10}  {'':>10}  compiled by {code.name}")
     _print_total(found.usage)
 
 
@@ -242,6 +249,7 @@ def print_pruning(pruning: Pruning, request: PruneRequest, *, is_done: bool, jso
             | {
                 "orphans": len(pruning.orphans),
                 "leftovers": len(pruning.leftovers),
+                "compiled": [code.name for code in pruning.compiled],
                 "freed_bytes": pruning.freed_bytes,
                 "size_bytes": pruning.kept_bytes,
                 "removed": is_done,
@@ -251,6 +259,9 @@ def print_pruning(pruning: Pruning, request: PruneRequest, *, is_done: bool, jso
     for record in pruning.removal.records:
         size = format_file_bytes(record.entry.size_bytes)
         print_line(f"  {size:>10}  {record.entry.uri}, used {_tell_day(record.used_at_s)}")
+    for code in pruning.compiled:
+        size = format_file_bytes(code.size_bytes)
+        print_line(f"  {size:>10}  compiled by {code.name}, used {_tell_day(code.used_at_s)}")
     if pruning.orphans:
         print_line(f"  {len(pruning.orphans)} files of no entry")
     if pruning.leftovers:

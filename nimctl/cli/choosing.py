@@ -1,10 +1,11 @@
 """A choice made: the profile, what decided, and the process that would run it."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nimctl.cache import Cache
 from nimctl.cli.documents import selection_document
 from nimctl.cli.facts import Machine, judge
 from nimctl.cli.launching import choose_served_names, make_launch, make_state_dir
@@ -12,6 +13,7 @@ from nimctl.cli.left_out import count_left_out
 from nimctl.cli.listing_text import ID_DIGITS, print_budget
 from nimctl.cli.terminal import bold, drop_unknown, print_line, print_wrapped
 from nimctl.cli.weights import describe_files, find_weights_dir
+from nimctl.core.compile_cache import list_cache_variables, name_compile_cache
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import Hardware
 from nimctl.core.manifest import Manifest
@@ -21,6 +23,7 @@ from nimctl.core.speed import format_speed
 from nimctl.core.units import format_count
 from nimctl.core.verdict import Selection, Verdict, explain_first
 from nimctl.core.wish import Wish
+from nimctl.engines import TRAITS
 from nimctl.errors import NothingFitsError
 from nimctl.settings import Settings
 
@@ -72,14 +75,31 @@ def preview_launch(choice: Choice, engine_args: tuple[str, ...] = ()) -> Launch:
         find_weights_dir(choice.verdict.profile.artifact, choice.settings),
         state_dir,
         engine_args,
+        compiled_dir=find_compiled_dir(choice),
     )
 
 
+def find_compiled_dir(choice: Choice) -> Path | None:
+    """Where the engine of a choice keeps what it compiles; None where it compiles nothing."""
+    traits = TRAITS[choice.installed.name]
+    name = name_compile_cache(traits, choice.installed, choice.plan, choice.hardware.host)
+    return None if name is None else Cache(choice.settings.cache_dir).compiled_path(name)
+
+
 def launch_of(
-    choice: Choice, weights_dir: Path, state_dir: Path, engine_args: tuple[str, ...]
+    choice: Choice,
+    weights_dir: Path,
+    state_dir: Path,
+    engine_args: tuple[str, ...],
+    *,
+    compiled_dir: Path | None = None,
 ) -> Launch:
-    """The process for a choice whose files are in `weights_dir`."""
-    return make_launch(
+    """The process for a choice whose files are in `weights_dir`.
+
+    Args:
+        compiled_dir: Where it keeps what it compiles, unless the user's own variables say.
+    """
+    launch = make_launch(
         choice.plan,
         choice.installed,
         weights_dir=weights_dir,
@@ -88,6 +108,12 @@ def launch_of(
         settings=choice.settings,
         engine_args=engine_args,
     )
+    if compiled_dir is None:
+        return launch
+    variables = list_cache_variables(
+        TRAITS[choice.installed.name], choice.plan, compiled_dir, choice.settings.environment
+    )
+    return replace(launch, env={**launch.env, **variables})
 
 
 def explain_choice(selection: Selection) -> str:

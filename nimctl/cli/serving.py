@@ -10,6 +10,7 @@ from nimctl.cli.choosing import (
     Choice,
     choice_document,
     explain_choice,
+    find_compiled_dir,
     launch_of,
     print_choice,
 )
@@ -67,8 +68,12 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
     if json and not is_in_place(artifact) and find_files(artifact, settings) is None:
         tell_stage("downloading")
     entry = fetch_artifact(artifact, settings)
-    with _lease(entry, choice), _state_dir(settings) as state_dir:
-        launch = launch_of(choice, entry.path, state_dir, engine_args)
+    with (
+        _lease(entry, choice),
+        _compiled_dir(choice) as compiled_dir,
+        _state_dir(settings) as state_dir,
+    ):
+        launch = launch_of(choice, entry.path, state_dir, engine_args, compiled_dir=compiled_dir)
         request = ServeRequest(
             launch=launch,
             model=describe_served_model(choice, entry, launch),
@@ -128,6 +133,23 @@ def _lease(entry: CacheEntry, choice: Choice) -> contextlib.AbstractContextManag
     """Keep the files from being removed from the cache while they are served."""
     what = f"nimctl serve {choice.manifest.model}"
     return Cache(choice.settings.cache_dir).lease(entry.path, entry.files, what)
+
+
+@contextlib.contextmanager
+def _compiled_dir(choice: Choice) -> Iterator[Path | None]:
+    """Where the engine finds what it compiled before; kept from being removed meanwhile."""
+    wanted = find_compiled_dir(choice)
+    if wanted is None:
+        yield None
+        return
+    cache = Cache(choice.settings.cache_dir)
+    folder = cache.open_compiled(wanted.name)
+    if folder is None:
+        print_note(f"what the engine compiles is not kept: {wanted} is not ours alone to write")
+        yield None
+        return
+    with cache.lease(folder, (), f"nimctl serve {choice.manifest.model}"):
+        yield folder
 
 
 @contextlib.contextmanager

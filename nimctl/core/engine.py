@@ -70,6 +70,22 @@ class EngineBuild:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompileCache:
+    """One place where an engine keeps what it compiles.
+
+    Attributes:
+        variable: Tells the engine where.
+        place: Below a folder of the engine's version and the GPU generation; `{plan}` stands for
+            the plan.
+        gpu_only: It is of no use on a CPU.
+    """
+
+    variable: str
+    place: str
+    gpu_only: bool = False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)  # one value for each engine
 class EngineTraits:
     """The facts about an engine that selection reads.
@@ -88,6 +104,7 @@ class EngineTraits:
         default_context_length: The context it is given unasked, where the model allows more.
         default_sequences: The sequences it is given room for unasked, where memory allows.
         install_hint: The command that installs it.
+        compile_caches: Where it keeps what it compiles.
     """
 
     name: EngineName
@@ -103,6 +120,7 @@ class EngineTraits:
     default_context_length: int | None = None
     default_sequences: int = 1
     install_hint: str
+    compile_caches: tuple[CompileCache, ...] = ()
 
     def find_support(self, precision: str) -> Capability | None:
         """The compute capability a precision needs; None where it is not in the table."""

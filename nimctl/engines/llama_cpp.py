@@ -5,7 +5,7 @@ README.md and server.cpp, and the answers of the wheel of 2026-10 (`tests/e2e/te
 asks it).
 """
 
-from nimctl.core.engine import Engine, EngineTraits
+from nimctl.core.engine import CompileCache, Engine, EngineTraits
 from nimctl.core.memory import BudgetRule, GraphActivations, KvPrecision, MemoryTraits
 from nimctl.core.plan import Launch, Plan, Site, Symptom
 from nimctl.core.request_fields import FieldRule, refused, same
@@ -52,6 +52,8 @@ TRAITS = EngineTraits(
     default_context_length=16_384,
     default_sequences=4,
     install_hint="pip install --force-reinstall xllamacpp brings the wheel nimctl ships with",
+    # What the driver compiles for a GPU that the build has no code for.
+    compile_caches=(CompileCache(variable="CUDA_CACHE_PATH", place="cuda", gpu_only=True),),
 )
 
 _SAMPLING = (

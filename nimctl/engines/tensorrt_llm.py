@@ -11,7 +11,7 @@ NVIDIA has no wheel for Jetson (its answer in issue 3344). Routes and fields:
 
 import json
 
-from nimctl.core.engine import Engine, EngineBuild, EngineTraits, PrecisionSupport
+from nimctl.core.engine import CompileCache, Engine, EngineBuild, EngineTraits, PrecisionSupport
 from nimctl.core.memory import BudgetRule, FactorActivations, KvPrecision, MemoryTraits
 from nimctl.core.plan import Launch, Plan, Site, Symptom
 from nimctl.core.request_fields import FieldRule, refused, same
@@ -69,6 +69,14 @@ TRAITS = EngineTraits(
     ),
     install_hint="pip install 'nimctl[tensorrt-llm]' "
     "(in an environment of its own: it pins another torch than vLLM)",
+    compile_caches=(
+        # It does not check what the file was tuned for, and tunes nothing where there is one.
+        CompileCache(variable="TLLM_AUTOTUNER_CACHE_PATH", place="autotuner-{plan}.json"),
+        CompileCache(variable="TORCHINDUCTOR_CACHE_DIR", place="inductor"),
+        CompileCache(variable="TRITON_CACHE_DIR", place="triton"),
+        CompileCache(variable="FLASHINFER_WORKSPACE_BASE", place="flashinfer", gpu_only=True),
+        CompileCache(variable="CUDA_CACHE_PATH", place="cuda", gpu_only=True),
+    ),
 )
 
 _FORMAT = ("response_format",)

@@ -12,7 +12,7 @@ table tells what the wheel runs beside a torch from elsewhere. Routes and fields
 
 from math import ceil
 
-from nimctl.core.engine import Engine, EngineBuild, EngineTraits, PrecisionSupport
+from nimctl.core.engine import CompileCache, Engine, EngineBuild, EngineTraits, PrecisionSupport
 from nimctl.core.manifest import Shape
 from nimctl.core.memory import (
     BudgetRule,
@@ -104,6 +104,14 @@ TRAITS = EngineTraits(
         window_spare=((0, 2 * 2048),),
     ),
     install_hint="nimctl engines install vllm, or pip install 'nimctl[vllm]'",
+    compile_caches=(
+        # The graphs of torch.compile, with inductor's and Triton's code for them.
+        CompileCache(variable="VLLM_CACHE_ROOT", place="vllm"),
+        CompileCache(variable="TORCHINDUCTOR_CACHE_DIR", place="inductor"),
+        CompileCache(variable="TRITON_CACHE_DIR", place="triton"),
+        CompileCache(variable="FLASHINFER_WORKSPACE_BASE", place="flashinfer", gpu_only=True),
+        CompileCache(variable="CUDA_CACHE_PATH", place="cuda", gpu_only=True),
+    ),
 )
 
 _GUIDED = ("guided_json", "guided_regex", "guided_choice", "guided_grammar")

@@ -38,7 +38,7 @@ _NO_TOKEN = "the engine listens but cannot generate a token"  # noqa: S105 - no 
 _INHERITED = re.compile(
     r"PATH|HOME|USER|LANG|LANGUAGE|TZ|TMPDIR|SHELL|VIRTUAL_ENV|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH"
     r"|LC_.*|XDG_.*|CUDA_.*|NVIDIA_.*|NCCL_.*|UCX_.*|OMP_.*|OMPI_.*|MKL_.*|TORCH.*|TRITON_.*"
-    r"|VLLM_.*|TRTLLM_.*|TLLM_.*|LLAMA_ARG_.*|GGML_.*|NUMBA_.*|PYTHONUTF8|SSL_CERT_.*"
+    r"|VLLM_.*|FLASHINFER_.*|TRTLLM_.*|TLLM_.*|LLAMA_ARG_.*|GGML_.*|NUMBA_.*|PYTHONUTF8|SSL_CERT_.*"
 )
 _SECRET = re.compile(r".*(TOKEN|SECRET|PASSWORD|API_?KEY|CREDENTIAL).*", re.IGNORECASE)
 
