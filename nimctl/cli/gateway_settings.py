@@ -7,6 +7,7 @@ from nimctl.cli.terminal import print_warning
 from nimctl.errors import InputError
 from nimctl.server import ApiKey, Cors, GatewayConfig, TlsFiles
 from nimctl.settings import Settings
+from nimctl.settings.values import Secret
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -26,6 +27,8 @@ def make_gateway_config(settings: Settings) -> GatewayConfig:
         uds=None if settings.uds is None else str(settings.uds),
         tls=tls,
         api_keys=keys,
+        management_keys=_read_class(settings.management_api_key, settings.management_api_key_file),
+        metrics_keys=_read_class(settings.metrics_api_key, settings.metrics_api_key_file),
         cors=_make_cors(settings),
         max_running=settings.max_concurrency,
         max_waiting=settings.max_waiting,
@@ -67,12 +70,16 @@ def read_api_keys(settings: Settings) -> tuple[ApiKey, ...]:
     Raises:
         InputError: the file cannot be read, or holds no key.
     """
+    return _read_class(settings.api_key, settings.api_key_file)
+
+
+def _read_class(own: Secret, file: Path | None) -> tuple[ApiKey, ...]:
     keys = []
-    own = settings.api_key.reveal()
-    if own:
-        keys.append(ApiKey(name="api_key", key=own))
-    if settings.api_key_file is not None:
-        keys += _read_key_file(settings.api_key_file)
+    key = own.reveal()
+    if key:
+        keys.append(ApiKey(name="api_key", key=key))
+    if file is not None:
+        keys += _read_key_file(file)
     return tuple(keys)
 
 

@@ -60,6 +60,10 @@ class Settings:
     served_model_names: tuple[str, ...]
     api_key: Secret
     api_key_file: Path | None
+    management_api_key: Secret
+    management_api_key_file: Path | None
+    metrics_api_key: Secret
+    metrics_api_key_file: Path | None
     engine_url: EngineAddress | None
     engine_api_key: Secret
     engine_api_key_file: Path | None

@@ -77,6 +77,18 @@ def test_keys_have_names(configure, tmp_path):
     ]
 
 
+def test_each_class_of_paths_has_its_keys(configure, tmp_path):
+    file = key_file(tmp_path, "prometheus sk-m\n")
+    config = configure(
+        NIMCTL_API_KEY="sk-g",
+        NIMCTL_MANAGEMENT_API_KEY="sk-a",
+        NIMCTL_METRICS_API_KEY_FILE=str(file),
+    )
+    assert [key.key for key in config.api_keys] == ["sk-g"]
+    assert [key.key for key in config.management_keys] == ["sk-a"]
+    assert [(key.name, key.key) for key in config.metrics_keys] == [("prometheus", "sk-m")]
+
+
 def test_what_others_may_read_is_said(configure, tmp_path, capsys):
     configure(NIMCTL_API_KEY_FILE=str(key_file(tmp_path, "sk-1\n", 0o644)))
     assert "chmod 600" in capsys.readouterr().err

@@ -51,6 +51,10 @@ SAMPLES: dict[str, tuple[tuple[str, object], tuple[str, object]]] = {
     "served_model_names": (("a", ("a",)), ("b, c", ("b", "c"))),
     "api_key": (("key-1", Secret("key-1")), ("key-2", Secret("key-2"))),
     "api_key_file": (("/a", Path("/a")), ("/b", Path("/b"))),
+    "management_api_key": (("k-1", Secret("k-1")), ("k-2", Secret("k-2"))),
+    "management_api_key_file": (("/a", Path("/a")), ("/b", Path("/b"))),
+    "metrics_api_key": (("k-1", Secret("k-1")), ("k-2", Secret("k-2"))),
+    "metrics_api_key_file": (("/a", Path("/a")), ("/b", Path("/b"))),
     "engine_url": (
         ("https://a/v1/", EngineAddress(host="a", port=443, tls=True)),
         ("unix:/s", EngineAddress(uds="/s")),

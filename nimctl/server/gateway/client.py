@@ -195,8 +195,8 @@ class ClientConnection(asyncio.Protocol):
         head, service = exchange.head, self._service
         route = find_route(head, service.model.offer)
         exchange.route = route.path
-        if route.keyed:
-            exchange.key_name = service.keys.check(head)
+        if route.key_class is not None:
+            exchange.key_name = service.keys.check(head, route.key_class)
         if (head.content_length or 0) > service.config.max_body_bytes:
             raise RefusedError(*BODY_TOO_LONG)
         return route

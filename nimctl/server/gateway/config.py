@@ -14,6 +14,9 @@ from nimctl.server.gateway.tls import TlsFiles
 
 KIB = 1024
 
+KeyClass = Literal["generation", "management", "metrics"]
+"""Paths that one set of keys opens."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiKey:
@@ -33,6 +36,9 @@ class GatewayConfig:
         uds: Path of a unix socket to listen on instead.
         tls: What TLS is made of; None speaks plain HTTP. Unused with `uds`.
         api_keys: Keys of which a caller must present one; none lets everybody in.
+        management_keys: The only keys for metadata, manifest, licence, version and adapters; none
+            leaves them to `api_keys`.
+        metrics_keys: Keys for the metrics; none lets everybody read them.
         cors: Which web pages of other origins may call; None lets none.
         max_running: Most requests in the engine at once; None leaves that to the engine.
         max_waiting: Most requests that wait for a place there; the next are answered 429.
@@ -50,6 +56,8 @@ class GatewayConfig:
     uds: str | None = None
     tls: TlsFiles | None = None
     api_keys: tuple[ApiKey, ...] = ()
+    management_keys: tuple[ApiKey, ...] = ()
+    metrics_keys: tuple[ApiKey, ...] = ()
     cors: Cors | None = None
     max_running: int | None = None
     max_waiting: int = 1024

@@ -17,7 +17,7 @@ from nimctl.server.gateway.config import (
     ServedModel,
 )
 from nimctl.server.gateway.engine_figures import EngineFigures
-from nimctl.server.gateway.keys import KeyRing
+from nimctl.server.gateway.keys import KeyRings
 from nimctl.server.gateway.ports import listen, listen_again
 from nimctl.server.gateway.service import Service
 from nimctl.server.gateway.tls import LOOK_EVERY_S, TlsFiles
@@ -64,7 +64,7 @@ class Gateway:
             config=config,
             model=model,
             engine=engine,
-            keys=KeyRing(config.api_keys),
+            keys=KeyRings(config),
             on_engine_trouble=on_engine_trouble,
             on_access=on_access,
             admission=Admission(config.max_running, config.max_waiting),

@@ -3,12 +3,34 @@
 import hmac
 from hashlib import sha256
 
-from nimctl.server.gateway.config import ApiKey
+from nimctl.server.gateway.config import ApiKey, GatewayConfig, KeyClass
 from nimctl.server.gateway.wire import RefusedError, RequestHead
 
 
+class KeyRings:
+    """The keys of a gateway by what they open.
+
+    Management without keys of its own is opened by those of generation; metrics are open then.
+    """
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._rings: dict[KeyClass, KeyRing] = {
+            "generation": KeyRing(config.api_keys),
+            "management": KeyRing(config.management_keys or config.api_keys),
+            "metrics": KeyRing(config.metrics_keys),
+        }
+
+    def check(self, head: RequestHead, key_class: KeyClass) -> str | None:
+        """The name of the key presented; None where none is needed.
+
+        Raises:
+            RefusedError: 401 when keys are set and none of them was presented.
+        """
+        return self._rings[key_class].check(head)
+
+
 class KeyRing:
-    """The keys of a gateway; without any, everybody is let in."""
+    """Keys that open the same; without any, everybody is let in."""
 
     def __init__(self, keys: tuple[ApiKey, ...]) -> None:
         # Digests have one length, so not even the length of a key shows in the time taken.

@@ -67,7 +67,7 @@ def _describe_operation(route: Route, method: str, offer: Offer) -> dict[str, An
         "tags": ["generation" if by_engine else "management"],
         "responses": {"200": _answer(route)} | _errors(route),
     }
-    if route.keyed:
+    if route.key_class is not None:
         operation["security"] = [{"bearer": []}, {"header": []}, {}]
     if method == "POST" and route.path in BODIES:
         schema = _with_extension(BODIES[route.path], (offer.fields or {}).get(route.path, {}))
@@ -88,7 +88,7 @@ def _answer(route: Route) -> dict[str, Any]:
 def _errors(route: Route) -> dict[str, Any]:
     by_engine = route.respond is None
     statuses = set(_ERRORS) if by_engine else set()
-    statuses |= {401} if route.keyed else set()
+    statuses |= {401} if route.key_class is not None else set()
     statuses |= {503} if route.needs_engine or route.path == "/v1/health/ready" else set()
     statuses |= {404} if "{id}" in route.path else set()
     schema = {"schema": {"$ref": "#/components/schemas/Error"}}

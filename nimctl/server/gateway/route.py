@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from nimctl.server.gateway.config import KeyClass
 from nimctl.server.gateway.service import Service
 from nimctl.server.gateway.wire import Answer, RequestHead
 
@@ -18,7 +19,7 @@ class Route:
         any_id: That name may hold anything, slashes too.
         methods: What it may be called with.
         respond: The gateway's own answer; None passes the request to the engine.
-        keyed: A key is needed when keys are set.
+        key_class: Whose keys it needs, where such are set; None opens it to everybody.
         needs_engine: Answered 503 while the engine is not ready.
     """
 
@@ -26,5 +27,5 @@ class Route:
     any_id: bool = False
     methods: tuple[str, ...] = ("GET", "HEAD")
     respond: Respond | None = None
-    keyed: bool = True
+    key_class: KeyClass | None = "generation"
     needs_engine: bool = False

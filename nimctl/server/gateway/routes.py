@@ -4,6 +4,7 @@ import re
 
 from nimctl.core.surface import Offer
 from nimctl.server.gateway import answers
+from nimctl.server.gateway.config import KeyClass
 from nimctl.server.gateway.openapi import describe_api, render_docs
 from nimctl.server.gateway.route import Route
 from nimctl.server.gateway.service import CANCEL, LOAD_ADAPTER, UNLOAD_ADAPTER, Service
@@ -27,8 +28,8 @@ def _docs(service: Service, head: RequestHead) -> Answer:
     return Answer(status=200, body=page.encode(), content_type="text/html; charset=utf-8")
 
 
-def _spliced(path: str, method: str = "POST") -> Route:
-    return Route(path=path, methods=(method,), needs_engine=True)
+def _spliced(path: str, method: str = "POST", key_class: KeyClass = "generation") -> Route:
+    return Route(path=path, methods=(method,), needs_engine=True, key_class=key_class)
 
 
 ROUTES = (
@@ -45,20 +46,20 @@ ROUTES = (
     _spliced("/v1/ranking"),
     _spliced("/tokenize"),
     _spliced("/detokenize"),
-    _spliced(LOAD_ADAPTER),
-    _spliced(UNLOAD_ADAPTER),
+    _spliced(LOAD_ADAPTER, key_class="management"),
+    _spliced(UNLOAD_ADAPTER, key_class="management"),
     # A model that cannot answer is not listed: many clients take the list for readiness.
     Route(path="/v1/models", respond=answers.models, needs_engine=True),
     Route(path="/v1/models/{id}", any_id=True, respond=answers.model, needs_engine=True),
-    Route(path="/v1/metadata", respond=answers.metadata),
-    Route(path="/v1/manifest", respond=answers.manifest),
-    Route(path="/v1/license", respond=answers.licence),
-    Route(path="/v1/version", respond=answers.version),
-    Route(path="/v1/health/live", respond=answers.live, keyed=False),
-    Route(path="/v1/health/ready", respond=answers.ready, keyed=False),
-    Route(path="/v1/metrics", respond=answers.metrics, keyed=False),
-    Route(path="/openapi.json", respond=_openapi, keyed=False),
-    Route(path="/docs", respond=_docs, keyed=False),
+    Route(path="/v1/metadata", respond=answers.metadata, key_class="management"),
+    Route(path="/v1/manifest", respond=answers.manifest, key_class="management"),
+    Route(path="/v1/license", respond=answers.licence, key_class="management"),
+    Route(path="/v1/version", respond=answers.version, key_class="management"),
+    Route(path="/v1/health/live", respond=answers.live, key_class=None),
+    Route(path="/v1/health/ready", respond=answers.ready, key_class=None),
+    Route(path="/v1/metrics", respond=answers.metrics, key_class="metrics"),
+    Route(path="/openapi.json", respond=_openapi, key_class=None),
+    Route(path="/docs", respond=_docs, key_class=None),
 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from nimctl.server.gateway.admission import Admission
 from nimctl.server.gateway.config import AccessRecord, EngineState, GatewayConfig, ServedModel
 from nimctl.server.gateway.exchange import Exchange
-from nimctl.server.gateway.keys import KeyRing
+from nimctl.server.gateway.keys import KeyRings
 from nimctl.server.gateway.metrics import Metrics
 from nimctl.server.gateway.pool import EnginePool
 
@@ -31,7 +31,7 @@ class Service:
     config: GatewayConfig
     model: ServedModel
     engine: EngineState
-    keys: KeyRing
+    keys: KeyRings
     on_engine_trouble: Callable[[str], None]
     on_access: Callable[[AccessRecord], None]
     admission: Admission

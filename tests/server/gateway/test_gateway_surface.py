@@ -72,22 +72,6 @@ def test_a_kept_response_is_read_and_cancelled(method, path, gateway, raw):
     assert [key[0] for key in gateway.metrics.requests] == [route]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/responses/",
-        "/v1/responses/a/b",
-        "/v1/responses/a/cancel/",
-        "/v1/responses/..",
-        "/v1/responses/%2e%2e",
-        "/v1/responses/a%2fb",
-    ],
-)
-def test_paths_that_only_look_like_a_response(path, gateway, ask):
-    status, document = ask(gateway, path, method="GET")
-    assert (status, document["error"]["code"]) == (404, "unknown_path")
-
-
 def test_nvext_is_renamed_for_the_engine(start_gateway, engine, ask, raw):
     what = offer_of("llama.cpp")
     tokenizing = {**what.fields, "/tokenize": what.fields["/v1/chat/completions"]}

@@ -56,37 +56,6 @@ def test_official_client_streams_by_tls(start_gateway, engine, authority, server
     assert len(pieces) > 1
 
 
-def test_old_versions_and_plain_http_fail(start_gateway, engine, authority, server_files, raw):
-    gateway = start_gateway(engine, tls=server_files)
-    with gateway.connect() as plain:
-        plain.sendall(raw.get("/v1/health/live"))
-        assert b"200" not in raw.read_all(plain)
-    old = trusting(authority)
-    with pytest.warns(DeprecationWarning):
-        old.minimum_version = ssl.TLSVersion.TLSv1_1
-    with pytest.warns(DeprecationWarning):
-        old.maximum_version = ssl.TLSVersion.TLSv1_1
-    with pytest.raises(ssl.SSLError):
-        shown_name(gateway.port, old)
-    assert shown_name(gateway.port, trusting(authority)) == "server"
-
-
-def test_callers_show_a_signed_certificate(start_gateway, engine, authority, tmp_path):
-    certificate, key = authority.write("server")
-    files = TlsFiles(certificate=certificate, key=key, client_authorities=authority.file)
-    gateway = start_gateway(engine, tls=files)
-
-    def ask(*chain):
-        with httpx.Client(verify=trusting(authority, *chain)) as client:
-            return client.get(f"{gateway.url}/v1/health/ready").status_code
-
-    assert ask(*authority.write("caller")) == 200
-    stranger = Authority(tmp_path, "stranger")
-    for chain in ((), stranger.write("intruder")):
-        with pytest.raises(httpx.TransportError):
-            ask(*chain)
-
-
 def test_renewed_files_are_used_for_the_connections_after(
     start_gateway, engine, authority, server_files, raw
 ):
