@@ -11,6 +11,7 @@ from nimctl.cli.facts import Machine, judge
 from nimctl.cli.launching import choose_served_names, make_launch, make_state_dir
 from nimctl.cli.left_out import count_left_out
 from nimctl.cli.listing_text import ID_DIGITS, print_budget
+from nimctl.cli.missing_engine import MissingEngine, find_missing_engine
 from nimctl.cli.terminal import bold, drop_unknown, print_line, print_wrapped
 from nimctl.cli.weights import describe_files, find_weights_dir
 from nimctl.core.compile_cache import list_cache_variables, name_compile_cache
@@ -30,7 +31,11 @@ from nimctl.settings import Settings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """The profile that runs, and everything known about it before its files are fetched."""
+    """The profile that runs, and everything known about it before its files are fetched.
+
+    Attributes:
+        missing: An engine that is not here and would run a better one.
+    """
 
     manifest: Manifest
     selection: Selection
@@ -39,6 +44,7 @@ class Choice:
     installed: InstalledEngine
     settings: Settings
     hardware: Hardware
+    missing: MissingEngine | None = None
 
 
 def choose(manifest: Manifest, machine: Machine, settings: Settings, wish: Wish) -> Choice:
@@ -48,10 +54,16 @@ def choose(manifest: Manifest, machine: Machine, settings: Settings, wish: Wish)
         NothingFitsError: none can.
     """
     selection = judge(manifest, machine, wish, settings)
+    missing = find_missing_engine(manifest, machine, wish, settings, selection)
     try:
         verdict = require_choice(selection)
     except NothingFitsError as error:
-        raise NothingFitsError(error.message + count_left_out(manifest), hint=error.hint) from error
+        install = (
+            f"`{missing.command}` brings an engine that can; `serve --install` does too"
+            if missing
+            else error.hint
+        )
+        raise NothingFitsError(error.message + count_left_out(manifest), hint=install) from error
     if verdict.plan is None:
         raise AssertionError("a chosen verdict has a plan")
     engine = verdict.profile.engine
@@ -63,6 +75,7 @@ def choose(manifest: Manifest, machine: Machine, settings: Settings, wish: Wish)
         installed=next(found for found in machine.engines if found.name == engine),
         settings=settings,
         hardware=machine.hardware,
+        missing=missing,
     )
 
 
@@ -126,13 +139,22 @@ def explain_choice(selection: Selection) -> str:
     )
 
 
-def _describe_passed_over(selection: Selection) -> tuple[tuple[str, str], ...]:
-    """The profile that would run if its files could be brought, and what keeps them away."""
-    better = selection.passed_over
-    if better is None:
-        return ()
-    reason = "; ".join(f"{finding.message}: {finding.hint}" for finding in better.findings)
-    return (("better", f"{better.profile.description}, but {reason}"),)
+def _describe_passed_over(choice: Choice) -> tuple[tuple[str, str], ...]:
+    """Profiles that would run if their files could be brought, or their engine were here."""
+    rows = []
+    better = choice.selection.passed_over
+    if better is not None:
+        reason = "; ".join(f"{finding.message}: {finding.hint}" for finding in better.findings)
+        rows.append(("better", f"{better.profile.description}, but {reason}"))
+    if choice.missing is not None:
+        rows.append(("better", describe_missing(choice.missing)))
+    return tuple(rows)
+
+
+def describe_missing(missing: MissingEngine) -> str:
+    """A better profile, and the command that brings its engine."""
+    profile = missing.verdict.profile.description
+    return f"{profile}, but {missing.recipe.title} is not installed: {missing.command}"
 
 
 def choice_document(choice: Choice, engine_args: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -140,6 +162,7 @@ def choice_document(choice: Choice, engine_args: tuple[str, ...] = ()) -> dict[s
     launch = preview_launch(choice, engine_args)
     return selection_document(choice.selection) | {
         "reason": explain_choice(choice.selection),
+        "missing_engine": _missing_document(choice.missing),
         "engine": drop_unknown(
             {
                 "name": choice.installed.name,
@@ -149,6 +172,16 @@ def choice_document(choice: Choice, engine_args: tuple[str, ...] = ()) -> dict[s
         ),
         "command": list(launch.argv),
         "environment": dict(launch.env),
+    }
+
+
+def _missing_document(missing: MissingEngine | None) -> dict[str, str] | None:
+    if missing is None:
+        return None
+    return {
+        "name": missing.recipe.engine,
+        "profile_id": missing.verdict.profile.id,
+        "command": missing.command,
     }
 
 
@@ -169,7 +202,7 @@ def print_choice(choice: Choice, engine_args: tuple[str, ...] = ()) -> None:
         ("speed", format_speed(choice.verdict.speed)),
         ("why", explain_choice(choice.selection)),
     )
-    for label, text in (*rows, *_describe_passed_over(choice.selection)):
+    for label, text in (*rows, *_describe_passed_over(choice)):
         print_wrapped(f"  {label}", text, indent=12)
     print_line()
     print_budget(plan)

@@ -53,7 +53,9 @@ def save_snapshot(settings: Settings, path: Path) -> None:
     """
     raw = read_raw_machine(open_bandwidth_record(again=True))
     hardware = parse_machine(raw, settings.environment)
-    engines = describe_engines(find_engines(settings.environment, settings.engines_dir))
+    engines = describe_engines(
+        find_engines(settings.environment, settings.engines_dir, settings.engine_path)
+    )
     write_snapshot(path, hardware, {**raw, "engines": engines})
 
 

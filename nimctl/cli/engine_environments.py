@@ -1,7 +1,9 @@
 """What `nimctl engines` does: the environments of engines on this machine, and what it tells."""
 
+import platform
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from nimctl.core.units import format_duration
 from nimctl.engines import TRAITS
 from nimctl.environments import (
     Index,
+    Installation,
     InstallRequest,
     ManagedEngine,
     check_engine,
@@ -30,8 +33,8 @@ _INDENT = 16
 
 def print_engines(settings: Settings, *, json: bool) -> None:
     """Every engine of this machine, the used one of each name marked."""
-    found = list_engines(settings.environment, settings.engines_dir)
-    used = find_engines(settings.environment, settings.engines_dir)
+    found = list_engines(settings.environment, settings.engines_dir, settings.engine_path)
+    used = find_engines(settings.environment, settings.engines_dir, settings.engine_path)
     if json:
         print_json({"engines": [_describe(one, is_used=one in used) for one in found]})
         return
@@ -41,7 +44,8 @@ def print_engines(settings: Settings, *, json: bool) -> None:
             print_wrapped(f"  {traits.title}", "not installed", indent=_INDENT)
         for one in own:
             mark = "*" if one in used else " "
-            where = f"{one.origin}, on the {_name_devices(one)}: {' '.join(one.program)}"
+            built = "".join(f", {part}" for part in _describe_build(one))
+            where = f"{one.origin}, on the {_name_devices(one)}{built}: {' '.join(one.program)}"
             text = f"{one.version or 'version unknown'}, {where}"
             print_wrapped(f"{mark} {traits.title}", text, indent=_INDENT)
     if settings.engines_dir is not None:
@@ -52,10 +56,40 @@ def _name_devices(engine: InstalledEngine) -> str:
     return " or ".join("GPU" if device == "gpu" else "CPU" for device in engine.devices)
 
 
+def _describe_build(engine: InstalledEngine) -> tuple[str, ...]:
+    """What it was built with, and for which GPUs, as far as that is known."""
+    cuda, capabilities = _read_build(engine)
+    parts = []
+    if cuda:
+        parts.append(f"CUDA {cuda}")
+    if capabilities:
+        parts.append(f"for compute capability {', '.join(capabilities)}")
+    return tuple(parts)
+
+
+def _read_build(engine: InstalledEngine) -> tuple[str | None, tuple[str, ...]]:
+    """The CUDA version and the compute capabilities of a build for GPUs.
+
+    The environment says itself which CUDA its PyTorch was built with; what its makers publish for
+    that version says the rest.
+    """
+    if "gpu" not in engine.devices or engine.version is None:
+        return engine.cuda, ()
+    build = next(iter(TRAITS[engine.name].find_builds(engine.version)), None)
+    if build is None:
+        return engine.cuda, ()
+    kernels = build.kernels(platform.machine())
+    published = ".".join(map(str, build.cuda))
+    return engine.cuda or published, tuple(f"{major}.{minor}" for major, minor in kernels)
+
+
 def _describe(engine: InstalledEngine, *, is_used: bool) -> dict[str, Any]:
+    cuda, capabilities = _read_build(engine)
     return {
         "name": engine.name,
         "version": engine.version,
+        "cuda": cuda,
+        "compute_capabilities": list(capabilities),
         "origin": engine.origin,
         "devices": list(engine.devices),
         "program": list(engine.program),
@@ -93,13 +127,11 @@ def install(
             find_links=find_links.absolute() if find_links else None,
             offline=settings.offline,
         ),
-        engines_dir=_read_folder(settings),
+        engines_dir=read_engines_folder(settings),
         environment=settings.environment,
     )
     began_s = time.monotonic()
-    # A stop from outside cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    done = install_engine(request, print_note)
+    done = run_installation(request, print_note)
     if json:
         print_json(_describe_managed(done.managed) | {"was_there": done.was_there})
     elif done.was_there:
@@ -109,6 +141,19 @@ def install(
         print_line(f"{_name(done.managed)} is installed in {done.managed.folder} (after {took})")
 
 
+def run_installation(request: InstallRequest, tell: Callable[[str], None]) -> Installation:
+    """Install an engine; a stop from outside cleans up as Ctrl-C does.
+
+    Raises:
+        NimctlError: as `install_engine` does.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return install_engine(request, tell)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def remove(settings: Settings, *, version: str | None, json: bool) -> None:
     """Remove the managed environments of the engine the settings name.
 
@@ -116,7 +161,7 @@ def remove(settings: Settings, *, version: str | None, json: bool) -> None:
         InputError: there is none.
     """
     engine = _read_engine(settings)
-    gone = remove_engine(_read_folder(settings), engine, version, print_note)
+    gone = remove_engine(read_engines_folder(settings), engine, version, print_note)
     if json:
         print_json({"removed": [_describe_managed(one) for one in gone]})
         return
@@ -131,7 +176,7 @@ def check(settings: Settings, *, json: bool) -> None:
         EngineError: it is not installed, or does not work.
     """
     name = _read_engine(settings)
-    found = find_engines(settings.environment, settings.engines_dir)
+    found = find_engines(settings.environment, settings.engines_dir, settings.engine_path)
     engine = next((one for one in found if one.name == name), None)
     if engine is None:
         raise EngineError(
@@ -154,7 +199,12 @@ def _read_engine(settings: Settings) -> EngineName:
     return settings.engine
 
 
-def _read_folder(settings: Settings) -> Path:
+def read_engines_folder(settings: Settings) -> Path:
+    """The folder of managed environments.
+
+    Raises:
+        InputError: there is none to keep them in.
+    """
     if settings.engines_dir is None:
         raise InputError(
             "there is no home folder to keep engines in", hint="set NIMCTL_ENGINES_DIR to a folder"

@@ -13,13 +13,14 @@ from nimctl.cli.supplying import read_supplies
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import Hardware
 from nimctl.core.manifest import Manifest, Profile, Shape
+from nimctl.core.names import EngineName
 from nimctl.core.selection import Forecast, select
 from nimctl.core.speed import SpeedFigure, Traffic
 from nimctl.core.supply import Supply
 from nimctl.core.verdict import Selection
 from nimctl.core.wish import Wish
 from nimctl.engines import TRAITS
-from nimctl.environments import find_engines
+from nimctl.environments import find_engines, read_engine_at
 from nimctl.errors import InputError
 from nimctl.settings import Settings
 from nimctl.settings.places import user_state_folder
@@ -74,7 +75,7 @@ def read_machine(settings: Settings, other: str | None, *, again: bool = False) 
 
         return Machine(
             hardware=probe_machine(settings.environment, open_bandwidth_record(again=again)),
-            engines=find_engines(settings.environment, settings.engines_dir),
+            engines=find_engines(settings.environment, settings.engines_dir, settings.engine_path),
             benches=read_benches(),
             memory=read_memory(),
         )
@@ -192,11 +193,12 @@ def make_wish(settings: Settings, gpus: str | None) -> Wish:
     """What the user asked for, from the settings and the list of GPUs.
 
     Raises:
-        InputError: the list of GPUs is no list of numbers.
+        InputError: the list of GPUs is no list of numbers, or the program named is no engine, or
+            not the one that is asked for.
     """
     return Wish(
         profile=settings.profile,
-        engine=settings.engine,
+        engine=_name_engine(settings),
         precision=settings.precision,
         goal=settings.goal,
         context_length=settings.context_length,
@@ -206,6 +208,18 @@ def make_wish(settings: Settings, gpus: str | None) -> Wish:
         gpus=None if gpus is None else _parse_gpus(gpus),
         lora=settings.lora or settings.lora_dir is not None,
     )
+
+
+def _name_engine(settings: Settings) -> EngineName | None:
+    """The engine asked for: by its name, or by its program."""
+    if settings.engine_path is None:
+        return settings.engine
+    name = read_engine_at(settings.engine_path).name
+    if settings.engine not in (None, name):
+        raise InputError(
+            f"{settings.engine_path} is {TRAITS[name].title}, and {settings.engine} was asked for"
+        )
+    return name
 
 
 def _parse_gpus(text: str) -> tuple[int, ...]:

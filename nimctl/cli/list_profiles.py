@@ -6,6 +6,7 @@ from nimctl.cli import options
 def list_profiles(
     model: options.Model = None,
     engine: options.Engine = None,
+    engine_path: options.EnginePath = None,
     precision: options.Precision = None,
     goal: options.Goal = None,
     context_length: options.ContextLength = None,
@@ -28,6 +29,7 @@ def list_profiles(
 
     settings = asked.read_command_settings(
         engine=engine,
+        engine_path=engine_path,
         precision=precision,
         goal=goal,
         context_length=context_length,

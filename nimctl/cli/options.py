@@ -19,6 +19,10 @@ Profile = Annotated[
     typer.Option(help="Profile to use: an id, its beginning, or a description."),
 ]
 Engine = Annotated[str | None, typer.Option(help="tensorrt_llm, vllm or llama.cpp.")]
+EnginePath = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The engine's program: vllm, trtllm-serve, llama-server."),
+]
 Precision = Annotated[
     str | None, typer.Option(help="Precision of the weights, e.g. fp8, bf16 or q4_k_m.")
 ]

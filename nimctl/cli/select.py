@@ -7,6 +7,7 @@ def select(
     model: options.Model = None,
     profile: options.Profile = None,
     engine: options.Engine = None,
+    engine_path: options.EnginePath = None,
     precision: options.Precision = None,
     goal: options.Goal = None,
     context_length: options.ContextLength = None,
@@ -28,6 +29,7 @@ def select(
     settings = asked.read_command_settings(
         profile=profile,
         engine=engine,
+        engine_path=engine_path,
         precision=precision,
         goal=goal,
         context_length=context_length,

@@ -50,6 +50,9 @@ EngineApiKeyFile = Annotated[
 Detach = Annotated[
     bool, typer.Option("--detach", help="Return once it is ready; `ps`, `logs`, `stop` see to it.")
 ]
+Install = Annotated[
+    bool, typer.Option("--install", help="Install the best profile's engine where it is missing.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="Print events (or the plan) as JSON lines.")]
 
@@ -59,6 +62,7 @@ def serve(
     model: options.Model = None,
     profile: options.Profile = None,
     engine: options.Engine = None,
+    engine_path: options.EnginePath = None,
     precision: options.Precision = None,
     goal: options.Goal = None,
     context_length: options.ContextLength = None,
@@ -84,6 +88,7 @@ def serve(
     manifest_dir: options.ManifestDir = None,
     hardware: options.Hardware = None,
     detach: Detach = False,
+    install: Install = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -97,6 +102,7 @@ def serve(
     settings = asked.read_command_settings(
         profile=profile,
         engine=engine,
+        engine_path=engine_path,
         precision=precision,
         goal=goal,
         context_length=context_length,
@@ -125,7 +131,13 @@ def serve(
         from nimctl.cli import outside
 
         outside.require_nothing_chosen(
-            settings, {"--gpus": gpus, "--hardware": hardware, "arguments after `--`": engine_args}
+            settings,
+            {
+                "--gpus": gpus,
+                "--hardware": hardware,
+                "--install": install,
+                "arguments after `--`": engine_args,
+            },
         )
         if dry_run:
             outside.print_engine(settings, model, json=json)
@@ -134,14 +146,19 @@ def serve(
         else:
             outside.serve_outside(settings, model, json=json)
         return
-    from nimctl.cli import choosing, facts, serve_events, serving
+    from nimctl.cli import choosing, facts, missing_engine, serve_events, serving
 
     manifest = facts.find_model(facts.open_catalog(settings), settings, model)
     facts.require_dry_run(hardware, dry_run=dry_run)
     if json and not (dry_run or detach):
         serve_events.tell_stage("resolving")
     machine = facts.read_machine(settings, hardware)
-    choice = choosing.choose(manifest, machine, settings, facts.make_wish(settings, gpus))
+    wish = facts.make_wish(settings, gpus)
+    if install and not dry_run:
+        machine = missing_engine.install_missing_engine(
+            manifest, machine, wish, settings, json=json
+        )
+    choice = choosing.choose(manifest, machine, settings, wish)
     if dry_run:
         serving.print_plan(choice, engine_args, json=json)
     elif detach:

@@ -9,6 +9,7 @@ from nimctl.cache import Cache, CacheEntry
 from nimctl.cli.choosing import (
     Choice,
     choice_document,
+    describe_missing,
     explain_choice,
     find_compiled_dir,
     launch_of,
@@ -25,6 +26,7 @@ from nimctl.cli.started import StartEvidence
 from nimctl.cli.terminal import bold, print_json, print_line, print_note
 from nimctl.cli.weights import fetch_artifact, find_files, is_in_place, list_weight_files
 from nimctl.core.units import format_bytes
+from nimctl.environments import hold_engine
 from nimctl.errors import InputError
 from nimctl.server import RestartLimits, ServeEvent, ServeRequest, WatchLimits
 from nimctl.settings import Settings
@@ -64,11 +66,14 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
     _require_chat(choice)
     gateway = make_gateway_config(settings)
     print_note(_describe_choice(choice))
+    if choice.missing is not None:
+        print_note(f"better: {describe_missing(choice.missing)}, or add --install")
     artifact = choice.verdict.profile.artifact
     if json and not is_in_place(artifact) and find_files(artifact, settings) is None:
         tell_stage("downloading")
     entry = fetch_artifact(artifact, settings)
     with (
+        hold_engine(choice.installed, settings.engines_dir),
         _lease(entry, choice),
         _compiled_dir(choice) as compiled_dir,
         _state_dir(settings) as state_dir,

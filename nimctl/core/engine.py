@@ -204,6 +204,8 @@ class InstalledEngine:
         origin: Where it was found, e.g. `this environment` or `PATH`.
         program: How it starts; empty for an engine known only from a snapshot.
         devices: What this build computes on.
+        cuda: The CUDA version it was built with, e.g. `12.9`; None where there is none, or where
+            it is not written down.
     """
 
     name: EngineName
@@ -211,3 +213,4 @@ class InstalledEngine:
     origin: str
     program: tuple[str, ...]
     devices: tuple[Device, ...]
+    cuda: str | None = None

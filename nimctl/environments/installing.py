@@ -4,11 +4,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from errno import EDQUOT, ENOSPC
 from importlib import metadata
 from pathlib import Path
 
 from nimctl.core.units import format_bytes
 from nimctl.environments.checking import CHECK_ENVIRONMENT, list_checks
+from nimctl.environments.install_failures import explain_failure
 from nimctl.environments.lock import InstallLock
 from nimctl.environments.managed import (
     ManagedEngine,
@@ -18,6 +20,7 @@ from nimctl.environments.managed import (
     write_record,
 )
 from nimctl.environments.package_tools import Index, PackageTool, find_package_tools
+from nimctl.environments.packages import find_distribution, site_packages_of
 from nimctl.environments.recipes import Recipe, list_requirements
 from nimctl.environments.relocating import move_environment
 from nimctl.environments.running import (
@@ -27,7 +30,7 @@ from nimctl.environments.running import (
     open_log,
     run_command,
 )
-from nimctl.errors import EngineError, InputError, InterruptedByUserError
+from nimctl.errors import DiskFullError, EngineError, InputError, InterruptedByUserError
 
 _ASIDE = ".building-"
 _INSTALLED_BY = "nimctl"
@@ -63,6 +66,8 @@ def install_engine(request: InstallRequest, tell: Callable[[str], None]) -> Inst
 
     Raises:
         InputError: the folder cannot be written, or the engine needs an index that was not named.
+        DiskFullError: there is too little room.
+        UnreachableError: the package index cannot be asked.
         EngineError: it could not be installed, or does not run.
         InterruptedByUserError: Ctrl-C; nothing of it is kept.
     """
@@ -81,6 +86,12 @@ def install_engine(request: InstallRequest, tell: Callable[[str], None]) -> Inst
             f"the installation of {request.recipe.title} was interrupted; nothing of it was kept"
         ) from None
     except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT):
+            raise DiskFullError(
+                f"the disk of {request.engines_dir} is full; nothing of {request.recipe.title} "
+                "was kept",
+                hint="NIMCTL_ENGINES_DIR names a folder on another disk",
+            ) from error
         raise InputError(
             f"the folder of engines {request.engines_dir} cannot be used: {error.strerror}",
             hint="set NIMCTL_ENGINES_DIR to a folder that can be written",
@@ -121,7 +132,7 @@ def _find_present(request: InstallRequest) -> ManagedEngine | None:
 def _require_room(request: InstallRequest) -> None:
     need, free = request.recipe.disk_bytes, shutil.disk_usage(request.engines_dir).free
     if need is not None and free < need:
-        raise EngineError(
+        raise DiskFullError(
             f"{request.recipe.title} needs {format_bytes(need)} of disk, "
             f"{request.engines_dir} has {format_bytes(free)} free",
             hint="NIMCTL_ENGINES_DIR names a folder on another disk",
@@ -147,16 +158,16 @@ def _install(
             tell=tell,
             lock_descriptor=lock.descriptor,
         )
-        failure = ""
+        failures = []
         for tool in tools:
             tell(f"installing {title} with {tool.name}; its log is {log_path}")
             try:
                 return _build(request, tool, running)
             except CommandFailedError as error:
-                failure = str(error)
+                failures.append(error)
                 if tool is not tools[-1]:
                     tell(f"{tool.name} could not: {error}")
-    raise EngineError(f"{title} could not be installed: {failure}", hint=f"see {log_path}")
+    raise explain_failure(title, str(failures[-1]), failures[-1].told, log_path)
 
 
 def _build(request: InstallRequest, tool: PackageTool, running: Running) -> ManagedEngine:
@@ -217,9 +228,14 @@ def _read_version(folder: Path, recipe: Recipe) -> str:
 
 
 def _find_distribution(folder: Path, recipe: Recipe) -> metadata.Distribution:
-    path = [str(_site_packages(folder))]
-    return next(iter(metadata.distributions(name=recipe.package, path=path)))
+    found = find_distribution(_site_packages(folder), recipe.package)
+    if found is None:
+        raise CommandFailedError(f"the installer left no {recipe.package} in the environment")
+    return found
 
 
 def _site_packages(folder: Path) -> Path:
-    return next((folder / "lib").glob("python*/site-packages"))
+    packages = site_packages_of(folder)
+    if packages is None:
+        raise CommandFailedError("the environment has no folder for packages")
+    return packages

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.names import EngineName
+from nimctl.environments.packages import read_cuda_version, site_packages_of
 from nimctl.environments.recipes import Recipe, find_recipe_of
 
 ORIGIN = "a managed environment"
@@ -35,12 +36,14 @@ class ManagedEngine:
     @property
     def installed(self) -> InstalledEngine:
         """The engine as selection knows it."""
+        packages = site_packages_of(self.folder)
         return InstalledEngine(
             name=self.recipe.engine,
             version=self.version,
             origin=ORIGIN,
             program=program_in(self.folder, self.recipe),
             devices=(self.recipe.device,),
+            cuda=None if packages is None else read_cuda_version(packages),
         )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nimctl.core.names import EngineName
+from nimctl.environments.in_use import is_held
 from nimctl.environments.installing import sweep
 from nimctl.environments.lock import InstallLock
 from nimctl.environments.managed import ManagedEngine, list_managed
-from nimctl.errors import InputError
+from nimctl.errors import InputError, InUseError
 
 
 def remove_engine(
@@ -17,6 +18,7 @@ def remove_engine(
 
     Raises:
         InputError: there is none.
+        InUseError: one of them is running.
     """
     if not engines_dir.is_dir():
         raise InputError(_describe_absence(engine, version))
@@ -28,6 +30,11 @@ def remove_engine(
         )
         if not going:
             raise InputError(_describe_absence(engine, version))
+        for one in filter(lambda one: is_held(one.folder), going):
+            raise InUseError(
+                f"{one.recipe.title} {one.version} is being used, so nothing was removed",
+                hint="`nimctl ps` shows what runs, `nimctl stop` ends it",
+            )
         for one in going:
             # Out of sight at once: a removal that is cut short leaves no half engine.
             one.folder.rename(engines_dir / f".building-{one.folder.name}")

@@ -6,7 +6,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -27,7 +27,15 @@ _DROPPED = re.compile(r"PYTHON(PATH|HOME|STARTUP)|VIRTUAL_ENV|CONDA_PREFIX")
 
 
 class CommandFailedError(Exception):
-    """A command ended badly; the text is the line of its output that tells why."""
+    """A command ended badly; the text is the line of its output that tells why.
+
+    Attributes:
+        told: All lines of its output.
+    """
+
+    def __init__(self, cause: str, told: Sequence[str] = ()) -> None:
+        super().__init__(cause)
+        self.told = tuple(told)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +98,7 @@ def run_command(
             _end_group(child)
             raise
     if child.returncode != 0:
-        raise CommandFailedError(_find_cause(lines, child.returncode))
+        raise CommandFailedError(find_cause(lines, child.returncode), lines)
 
 
 def _follow(child: subprocess.Popen[bytes], running: Running) -> list[str]:
@@ -143,7 +151,7 @@ def _end_group(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def _find_cause(lines: list[str], code: int) -> str:
+def find_cause(lines: list[str], code: int) -> str:
     """The line that tells why a command failed: its last complaint, else its last line."""
     told = [line.strip() for line in lines if line.strip()]
     complaints = [line for line in told if re.match(r"(ERROR|error|fatal):", line)]

@@ -32,6 +32,7 @@ class Settings:
     model: str | None
     cache_dir: Path
     engines_dir: Path | None
+    engine_path: Path | None
     manifest_dirs: tuple[Path, ...]
     profile: str | None
     engine: EngineName | None

@@ -108,6 +108,13 @@ KEYS: tuple[Key, ...] = (
         help="The folder of the engines that `nimctl engines install` installs.",
     ),
     Key(
+        name="engine_path",
+        convert=values.path,
+        environment=("NIMCTL_ENGINE_PATH",),
+        names_programs=True,
+        help="The program of the engine to run: vllm, trtllm-serve or llama-server.",
+    ),
+    Key(
         name="manifest_dirs",
         convert=values.paths,
         default=(),

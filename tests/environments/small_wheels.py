@@ -1,13 +1,26 @@
 """Wheels of a few lines that pip and uv install as they do the real ones."""
 
+import sys
 import zipfile
+from pathlib import Path
 
+FAKE_ENGINE = Path(__file__).parents[1] / "fake_engine.py"
+PROGRAM = f"""
+import os, sys
+from importlib.metadata import version
+
+def main():
+    if sys.argv[1] != "serve":
+        print(version("vllm"))
+        return
+    uds, name = (sys.argv[sys.argv.index(one) + 1] for one in ("--uds", "--served-model-name"))
+    command = [{sys.executable!r}, {str(FAKE_ENGINE)!r}, "--uds", uds, "--model", name]
+    os.execv(command[0], command)
+"""
 VLLM = {
     "vllm/__init__.py": "",
     "vllm/_custom_ops.py": "import torch, small_part\n",
-    "vllm/cli.py": (
-        "from importlib.metadata import version\ndef main():\n    print(version('vllm'))\n"
-    ),
+    "vllm/cli.py": PROGRAM,
 }
 BROKEN_VLLM = VLLM | {"vllm/_custom_ops.py": "raise ImportError('libsomething.so is missing')\n"}
 ASKED_FOR = (

@@ -9,7 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from environments.small_wheels import write_small_wheels
+from environments.installing import FOR_CPUS, install, names
 
 from nimctl.environments import (
     Index,
@@ -24,43 +24,19 @@ from nimctl.environments import (
 from nimctl.environments.recipes import list_requirements
 from nimctl.errors import EngineError, InputError
 
-FOR_CPUS = find_recipe("vllm", has_gpu=False)
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory):
-    return write_small_wheels(tmp_path_factory.mktemp("index") / "wheels")
-
-
-@pytest.fixture(scope="module")
-def variables(tmp_path_factory):
-    """Ours, without what points installers anywhere, and without uv."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "UV_", "NIM"))}
-    home = tmp_path_factory.mktemp("home")
-    return kept | {"HOME": str(home), "PATH": "/usr/bin:/bin", "PIP_CONFIG_FILE": os.devnull}
-
 
 @pytest.fixture(scope="module")
 def installed_dir(wheels, variables, tmp_path_factory):
-    """A folder of engines with the version that works; tests that spoil it take a copy."""
+    """A folder of engines with the version that works; tests that spoil it take a copy.
+
+    What two installations that were killed had left there gave way.
+    """
     folder = tmp_path_factory.mktemp("data") / "engines"
-    install(folder, wheels, variables)
+    (folder / "vllm-0.32.0+cpu" / "bin").mkdir(parents=True)
+    (folder / ".building-killed").mkdir()
+    assert list_managed(folder) == ()
+    assert not install(folder, wheels, variables).was_there
     return folder
-
-
-def install(folder, wheels, variables, *, version=None, told=None):
-    request = InstallRequest(
-        recipe=FOR_CPUS,
-        version=version,
-        index=Index(find_links=wheels, offline=True),
-        engines_dir=folder,
-        environment=variables,
-    )
-    return install_engine(request, (told if told is not None else []).append)
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def run_program(engine):
@@ -127,17 +103,7 @@ def test_one_that_does_not_run_any_more_is_told_with_the_way_out(
         remove_engine(folder, "vllm", None, print)
 
 
-def test_a_half_environment_is_no_engine_and_gives_way(wheels, variables, tmp_path):
-    folder = tmp_path / "engines"
-    (folder / "vllm-0.32.0+cpu" / "bin").mkdir(parents=True)
-    (folder / ".building-killed").mkdir()
-    assert list_managed(folder) == ()
-    done = install(folder, wheels, variables)
-    assert not done.was_there
-    assert run_program(done.managed.installed) == "0.32.0+cpu"
-    assert ".building-killed" not in names(folder)
-
-
+@pytest.mark.slow
 def test_two_at_once_install_it_once(wheels, variables, tmp_path):
     command = (sys.executable, "-m", "nimctl", "engines", "install", "vllm", "--offline")
     environment = variables | {"NIMCTL_ENGINES_DIR": str(tmp_path / "engines")}
@@ -159,7 +125,9 @@ def test_two_at_once_install_it_once(wheels, variables, tmp_path):
     assert told.count("is installed already") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_interrupted_it_leaves_nothing_and_tells_no_login(variables, tmp_path, number):
     folder = tmp_path / "engines"
     with socket.create_server(("127.0.0.1", 0)) as silent:
