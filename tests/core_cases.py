@@ -90,6 +90,9 @@ ALL_ENGINES = (
         name="vllm", version="0.11", origin="test", program=("vllm",), devices=("gpu",)
     ),
     InstalledEngine(
+        name="sglang", version="0.5.23", origin="test", program=("sglang",), devices=("gpu",)
+    ),
+    InstalledEngine(
         name="llama.cpp", version="1", origin="test", program=("llama",), devices=("gpu", "cpu")
     ),
 )

@@ -12,6 +12,7 @@ from nimctl.core.names import EngineName
 from nimctl.core.source import PinnedFile, SourceUri
 from nimctl.core.units import GIB
 
+_LOADS_WEIGHTS_OF: dict[EngineName, EngineName] = {"sglang": "vllm"}
 _WEIGHT_FILES = ("*.safetensors", "*.gguf", "*.engine")
 _CHECKPOINT_FILES = ("config.json", "*.safetensors")
 _LOOKED_INTO = ("hf", "ngc", "file")
@@ -39,7 +40,8 @@ def find_artifact(
     if entry.files:
         return _make_artifact(entry, precision, known)
     for profile in known.profiles:
-        if (profile.engine, _like(profile.precision)) == (engine, _like(precision)):
+        loads = _LOADS_WEIGHTS_OF.get(engine, engine)
+        if (profile.engine, _like(profile.precision)) == (loads, _like(precision)):
             return profile.artifact
     raise LeftOutError(f"it names no files, and {precision} weights for {engine} are not known")
 

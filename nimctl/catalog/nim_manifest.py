@@ -20,6 +20,7 @@ ENGINES: dict[str, EngineName] = {
     "tensorrt_llm": "tensorrt_llm",
     "trtllm": "tensorrt_llm",
     "vllm": "vllm",
+    "sglang": "sglang",
     "llama.cpp": "llama.cpp",
 }
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from nimctl.cache import Cache
+from nimctl.cli.adapters import find_adapters
 from nimctl.cli.documents import selection_document
 from nimctl.cli.facts import Machine, judge
+from nimctl.cli.launch_text import launch_document, print_overridden
 from nimctl.cli.launching import choose_served_names, make_launch, make_state_dir
 from nimctl.cli.left_out import count_left_out
 from nimctl.cli.listing_text import ID_DIGITS, print_budget
@@ -67,6 +69,7 @@ def choose(manifest: Manifest, machine: Machine, settings: Settings, wish: Wish)
     if verdict.plan is None:
         raise AssertionError("a chosen verdict has a plan")
     engine = verdict.profile.engine
+    find_adapters(settings, TRAITS[engine])  # those that cannot be loaded are told before a fetch
     return Choice(
         manifest=manifest,
         selection=selection,
@@ -172,6 +175,7 @@ def choice_document(choice: Choice, engine_args: tuple[str, ...] = ()) -> dict[s
         ),
         "command": list(launch.argv),
         "environment": dict(launch.env),
+        **launch_document(launch),
     }
 
 
@@ -212,3 +216,4 @@ def print_choice(choice: Choice, engine_args: tuple[str, ...] = ()) -> None:
     for name, value in launch.env.items():
         print_line(f"  {name}={shlex.quote(value)} \\")
     print_line(f"  {shlex.join(launch.argv)}")
+    print_overridden(launch)

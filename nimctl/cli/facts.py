@@ -9,6 +9,7 @@ from nimctl.cache.papers import list_manifests
 from nimctl.catalog import Catalog, UnjudgedModelError, load_catalog
 from nimctl.cli.asked import is_address
 from nimctl.cli.known_speeds import read_benches, read_memory, use_benches, use_held
+from nimctl.cli.launching import read_options
 from nimctl.cli.supplying import read_supplies
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import Hardware
@@ -142,13 +143,17 @@ def describe_engines(engines: tuple[InstalledEngine, ...]) -> list[dict[str, obj
 def _read_engine(line: object, snapshot: str) -> InstalledEngine:
     match line:
         case {
-            "name": ("tensorrt_llm" | "vllm" | "llama.cpp") as name,
+            "name": str() as name,
             "version": str() | None as version,
             "origin": str() as origin,
             "devices": list() as devices,
-        } if set(devices) <= {"gpu", "cpu"}:
+        } if name in TRAITS and set(devices) <= {"gpu", "cpu"}:
             return InstalledEngine(
-                name=name, version=version, origin=origin, program=(), devices=tuple(devices)
+                name=TRAITS[name].name,
+                version=version,
+                origin=origin,
+                program=(),
+                devices=tuple(devices),
             )
         case _:
             raise InputError(f"{snapshot}: not an engine: {line!r}")
@@ -206,7 +211,8 @@ def make_wish(settings: Settings, gpus: str | None) -> Wish:
         kv_precision=settings.kv_precision,
         tensor_parallel=settings.tensor_parallel,
         gpus=None if gpus is None else _parse_gpus(gpus),
-        lora=settings.lora or settings.lora_dir is not None,
+        lora=settings.lora or settings.lora_dir is not None or bool(settings.lora_adapters),
+        options=read_options(settings),
     )
 
 

@@ -36,7 +36,7 @@ def list_profiles(
         concurrency=concurrency,
         kv_precision=kv_precision,
         tensor_parallel=tensor_parallel,
-        lora_dir=lora,
+        **asked.split_lora(lora),
         manifest_dirs=manifest_dir,
     )
     catalog = facts.open_catalog(settings)

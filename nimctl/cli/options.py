@@ -45,7 +45,86 @@ TensorParallel = Annotated[
 ]
 Gpus = Annotated[str | None, typer.Option(metavar="LIST", help="GPUs that may be used, e.g. 0,1.")]
 Lora = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Folder with one LoRA adapter per subfolder.")
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=PATH|DIR",
+        help="A LoRA adapter by the name clients use, may be repeated; or a folder of adapters.",
+    ),
+]
+_ENGINE = "Engine options"
+MaxLoraRank = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N", help="Largest rank of an adapter. [default: theirs]", rich_help_panel=_ENGINE
+    ),
+]
+ToolParser = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What reads tool calls, or none. [default: the model's]",
+        rich_help_panel=_ENGINE,
+    ),
+]
+ReasoningParser = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What tells reasoning from answers, or none. [default: the model's]",
+        rich_help_panel=_ENGINE,
+    ),
+]
+ChatTemplate = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A chat template (Jinja) instead of the model's.",
+        rich_help_panel=_ENGINE,
+    ),
+]
+PrefixCaching = Annotated[
+    bool | None,
+    typer.Option(
+        "--prefix-caching/--no-prefix-caching",
+        help="Keep what prompts begin with for the next.",
+        rich_help_panel=_ENGINE,
+    ),
+]
+ChunkedPrefill = Annotated[
+    bool | None,
+    typer.Option(
+        "--chunked-prefill/--no-chunked-prefill",
+        help="Work on long prompts in pieces.",
+        rich_help_panel=_ENGINE,
+    ),
+]
+StructuredOutput = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What holds answers to a schema.", rich_help_panel=_ENGINE),
+]
+Speculative = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOW",
+        help="Guess tokens ahead: ngram, mtp, or the place of a draft model.",
+        rich_help_panel=_ENGINE,
+    ),
+]
+SpeculativeTokens = Annotated[
+    str | None,
+    typer.Option(metavar="N", help="Tokens guessed at once.", rich_help_panel=_ENGINE),
+]
+Seed = Annotated[
+    str | None,
+    typer.Option(metavar="N", help="Seed of the engine's random numbers.", rich_help_panel=_ENGINE),
+]
+TrustRemoteCode = Annotated[
+    bool | None,
+    typer.Option(
+        "--trust-remote-code",
+        help="Bring and run code of the model's publisher.",
+        rich_help_panel=_ENGINE,
+    ),
 ]
 CacheDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Where weights are kept.")]
 ManifestDir = Annotated[

@@ -6,8 +6,9 @@ from typing import Any
 
 from nimctl import __version__
 from nimctl.cache import CachedFile, CacheEntry
+from nimctl.cli.adapters import find_adapters
 from nimctl.cli.choosing import Choice
-from nimctl.cli.launching import choose_served_names, find_adapters
+from nimctl.cli.launching import choose_served_names
 from nimctl.core.plan import Launch
 from nimctl.core.request_fields import read_version
 from nimctl.core.surface import offer, read_sequences
@@ -25,7 +26,8 @@ def describe_served_model(choice: Choice, entry: CacheEntry, launch: Launch) -> 
     version = read_version(choice.installed.version)
     what = offer(surface, version=version, argv=launch.argv)
     licence = _describe_licence(choice, entry)
-    adapters = find_adapters(choice.settings.lora_dir) if what.adapters_by_name else ()
+    traits = ENGINES[choice.installed.name].traits
+    adapters = find_adapters(choice.settings, traits) if what.adapters_by_name else ()
     return ServedModel(
         names=choose_served_names(choice.settings, choice.manifest),
         created=int(time.time()),
@@ -36,7 +38,7 @@ def describe_served_model(choice: Choice, entry: CacheEntry, launch: Launch) -> 
         licence=licence,
         offer=what,
         sequences=read_sequences(surface, launch.argv),
-        adapters=tuple(name for name, _ in adapters),
+        adapters=tuple(one.name for one in adapters),
     )
 
 

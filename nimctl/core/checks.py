@@ -8,6 +8,7 @@ from nimctl.core.engine import find_driver_major
 from nimctl.core.hardware import Gpu
 from nimctl.core.manifest import KvLayers
 from nimctl.core.names import GOALS
+from nimctl.core.option_checks import check_options
 from nimctl.core.placement import CONTEXT_STEP, Fitting, count_default_context, memory_traits
 from nimctl.core.supply_checks import check_supply
 from nimctl.core.units import GIB, format_bytes, format_count
@@ -38,7 +39,7 @@ def check_wish(case: Case) -> Iterator[Finding]:
             message="it reserves memory for LoRA adapters and none were asked for",
             hint="--lora DIR serves adapters",
         )
-    if wish.lora and not profile.lora:
+    if wish.lora and not (profile.lora or case.traits.adapters_anywhere):
         yield Finding(
             check="lora",
             fit=Fit.EXCLUDED,
@@ -354,6 +355,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     check_wish,
     check_gpus,
     check_engine,
+    check_options,
     check_generation,
     check_driver,
     check_parallelism,

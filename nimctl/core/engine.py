@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import zip_longest
 
+from nimctl.core.engine_options import OptionRules
 from nimctl.core.manifest import WeightFormat
 from nimctl.core.memory import MemoryTraits
 from nimctl.core.names import EngineName
@@ -105,6 +106,9 @@ class EngineTraits:
         default_sequences: The sequences it is given room for unasked, where memory allows.
         install_hint: The command that installs it.
         compile_caches: Where it keeps what it compiles.
+        adapters_anywhere: Whether any of its profiles serves LoRA adapters.
+        listens_on_sockets: Whether it can listen on a unix socket; else it gets a port of loopback.
+        options: What becomes of nimctl's options for it.
     """
 
     name: EngineName
@@ -121,6 +125,9 @@ class EngineTraits:
     default_sequences: int = 1
     install_hint: str
     compile_caches: tuple[CompileCache, ...] = ()
+    adapters_anywhere: bool = False
+    listens_on_sockets: bool = True
+    options: OptionRules = ()
 
     def find_support(self, precision: str) -> Capability | None:
         """The compute capability a precision needs; None where it is not in the table."""

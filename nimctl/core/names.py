@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-EngineName = Literal["tensorrt_llm", "vllm", "llama.cpp"]
+EngineName = Literal["tensorrt_llm", "vllm", "sglang", "llama.cpp"]
 
 Goal = Literal["latency", "throughput"]
 """What a profile was tuned for."""

@@ -282,6 +282,7 @@ def make_plan(
     """The plan of a profile at its place."""
     return Plan(
         model=fitting.manifest.model,
+        architecture=fitting.manifest.shape.architecture,
         profile=fitting.profile,
         device=place.device,
         gpus=place.gpus,

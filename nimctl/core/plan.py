@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Literal
 
 from nimctl.core.engine_address import EngineAddress
+from nimctl.core.engine_options import EngineOptions
 from nimctl.core.hardware import Gpu
+from nimctl.core.launch_arguments import Argument, NativeArguments, Overridden
 from nimctl.core.manifest import Profile
 from nimctl.core.memory import MemoryBudget
+from nimctl.core.request_fields import Version
 from nimctl.core.startup import LogSigns
 
 Device = Literal["gpu", "cpu"]
@@ -20,6 +24,7 @@ class Plan:
 
     Attributes:
         model: `publisher/name`.
+        architecture: The class its published config names.
         device: What computes.
         gpus: The chosen GPUs, in the order the engine will see them; empty on a CPU.
         context_length: Tokens one sequence may hold.
@@ -32,6 +37,7 @@ class Plan:
     """
 
     model: str
+    architecture: str
     profile: Profile
     device: Device
     gpus: tuple[Gpu, ...]
@@ -55,6 +61,21 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Adapter:
+    """A LoRA adapter on this machine.
+
+    Attributes:
+        name: What clients ask for.
+        path: Its folder; of llama.cpp its GGUF file.
+        rank: The rank its `adapter_config.json` tells; None where none does.
+    """
+
+    name: str
+    path: PurePath
+    rank: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Site:
     """The facts of this machine that a launch needs and a plan does not know.
 
@@ -64,8 +85,11 @@ class Site:
         address: Where the engine shall listen.
         served_names: Names the model answers to; the first is reported.
         state_dir: Folder for files the engine needs at start, e.g. an options file.
-        engine_args: The user's own engine arguments, appended last.
-        lora_adapters: Name and folder of each LoRA adapter.
+        version: The engine's version, as far as it is known.
+        options: What was asked of the engine beside size and place.
+        native: The user's own engine arguments, which come last.
+        adapters: The LoRA adapters to serve from the start.
+        origins: Who set each setting that somebody set.
     """
 
     program: tuple[str, ...]
@@ -73,8 +97,11 @@ class Site:
     address: EngineAddress
     served_names: tuple[str, ...]
     state_dir: PurePath
-    engine_args: tuple[str, ...] = ()
-    lora_adapters: tuple[tuple[str, PurePath], ...] = ()
+    version: Version | None = None
+    options: EngineOptions = field(default_factory=EngineOptions)
+    native: NativeArguments = field(default_factory=NativeArguments)
+    adapters: tuple[Adapter, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +132,9 @@ class Launch:
         ready_path: Path that answers 200 once the engine can serve.
         symptoms: Failures to look for in its output, the most telling first.
         signs: What its output tells of the start.
+        arguments: Who set what of the arguments after the program.
+        overridden: What was to be said and is not, as something stronger says otherwise.
+        entries: Who set what of the options file: `(key, value)` as its words.
     """
 
     argv: tuple[str, ...]
@@ -114,3 +144,6 @@ class Launch:
     files: Mapping[PurePath, str] = field(default_factory=dict)
     symptoms: tuple[Symptom, ...] = ()
     signs: LogSigns = field(default_factory=LogSigns)
+    arguments: tuple[Argument, ...] = ()
+    overridden: tuple[Overridden, ...] = ()
+    entries: tuple[Argument, ...] = ()

@@ -179,13 +179,16 @@ def estimate_on_gpus(shape: Shape, profile: Profile, gpu: Gpu, traffic: Traffic)
         return unknown_speed(traffic, "the share of the rates that a MIG slice has is not known")
     model = find_gpu_model(gpu.name, gpu.pci_device_id)
     device = read_gpu_speed(model, profile.precision) if model else None
+    efficiency = EFFICIENCIES.get(profile.engine)
+    if efficiency is None:
+        return unknown_speed(traffic, f"what {profile.engine} makes of a GPU's rates is not known")
     if device is None:
         return unknown_speed(traffic, f"the rates of {gpu.name or 'this GPU'} are not known")
     return estimate_speed(
         shape,
         weight_bytes=profile.artifact.weight_bytes,
         device=device,
-        efficiency=EFFICIENCIES[profile.engine],
+        efficiency=efficiency,
         traffic=traffic,
         tensor_parallel=profile.tensor_parallel,
     )

@@ -35,7 +35,7 @@ from nimctl.core.verdict import Finding, Fit, Rank, Selection, Verdict
 from nimctl.core.wish import Wish, format_change, profile_goal
 from nimctl.errors import InputError, NothingFitsError
 
-ENGINE_ORDER = ("tensorrt_llm", "vllm", "llama.cpp")
+ENGINE_ORDER = ("tensorrt_llm", "vllm", "sglang", "llama.cpp")
 """Which engine is preferred on GPUs where several can run: the most specialised first."""
 
 CPU_ENGINE_ORDER = ("llama.cpp", "vllm", "tensorrt_llm")

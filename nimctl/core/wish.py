@@ -1,8 +1,9 @@
 """What the user asked for; every field left None is nimctl's to decide."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from nimctl.core.engine_options import EngineOptions
 from nimctl.core.names import EngineName, Goal, WishGoal
 
 
@@ -18,6 +19,7 @@ class Wish:
         tensor_parallel: GPUs to split each layer over.
         gpus: Driver indices of the GPUs that may be used.
         lora: Whether LoRA adapters will be served.
+        options: What is asked of the engine beside that; one that cannot honour it does not run.
     """
 
     profile: str | None = None
@@ -30,6 +32,7 @@ class Wish:
     tensor_parallel: int | None = None
     gpus: tuple[int, ...] | None = None
     lora: bool = False
+    options: EngineOptions = field(default_factory=EngineOptions)
 
 
 def drop_field(wish: Wish, name: str) -> Wish:

@@ -5,10 +5,11 @@ place in `ENGINES`.
 """
 
 from nimctl.core.engine import Engine
-from nimctl.engines import llama_cpp, tensorrt_llm, vllm
+from nimctl.engines import llama_cpp, sglang, tensorrt_llm, vllm
 
 ENGINES: dict[str, Engine] = {
-    engine.traits.name: engine for engine in (tensorrt_llm.ENGINE, vllm.ENGINE, llama_cpp.ENGINE)
+    engine.traits.name: engine
+    for engine in (tensorrt_llm.ENGINE, vllm.ENGINE, sglang.ENGINE, llama_cpp.ENGINE)
 }
 """Every engine nimctl can drive, by name."""
 

@@ -6,6 +6,8 @@ asks it).
 """
 
 from nimctl.core.engine import CompileCache, Engine, EngineTraits
+from nimctl.core.engine_options import NO_PARSER, EngineOptions, OptionRule, Written
+from nimctl.core.launch_arguments import Argument, Spelling
 from nimctl.core.memory import BudgetRule, GraphActivations, KvPrecision, MemoryTraits
 from nimctl.core.plan import Launch, Plan, Site, Symptom
 from nimctl.core.request_fields import FieldRule, refused, same
@@ -13,6 +15,8 @@ from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
 from nimctl.core.units import GIB, MIB
 from nimctl.engines.guided import NO_TEMPLATE, choice_as_grammar
 from nimctl.engines.llama_cpp_log import SIGNS
+from nimctl.engines.option_rules import ignored, told_elsewhere, unhonoured, valued
+from nimctl.engines.writing import always, make_launch, planned, write_options
 
 _BATCH_TOKENS = 512  # llama-server's default micro-batch
 # Bytes per element: ggml keeps 32 elements in 34 bytes (q8_0) or 18 (q4_0).
@@ -20,6 +24,67 @@ _KV_PRECISIONS = (
     KvPrecision(name="f16", element_bytes=2),
     KvPrecision(name="q8_0", element_bytes=34 / 32),
     KvPrecision(name="q4_0", element_bytes=18 / 32),
+)
+
+_READS_TEMPLATE = "it reads the format from the chat template itself"
+
+
+def _write_reasoning_format(name: str, _: EngineOptions) -> Written:
+    if name != NO_PARSER:
+        raise ValueError(_READS_TEMPLATE)
+    return Written(words=(("--reasoning-format", "none"),))
+
+
+def _keep_prefixes(value: bool, _: EngineOptions) -> Written:
+    return Written(words=() if value else (("--no-cache-prompt",),))
+
+
+def _draft(model: str, options: EngineOptions) -> Written:
+    if model in ("ngram", "mtp"):
+        raise ValueError("it takes the GGUF file of a draft model")
+    words = [("--model-draft", model)]
+    if options.speculative_tokens:
+        words.append(("--draft-max", str(options.speculative_tokens)))
+    return Written(words=tuple(words))
+
+
+OPTIONS = (
+    unhonoured("tool_parser", _READS_TEMPLATE),
+    OptionRule(name="reasoning_parser", write=_write_reasoning_format),
+    valued("chat_template", "--chat-template-file"),
+    OptionRule(name="prefix_caching", write=_keep_prefixes),
+    unhonoured("chunked_prefill", "it always works on prompts in pieces (`-- --ubatch-size N`)"),
+    unhonoured("structured_output_backend", "it has one way of guiding"),
+    OptionRule(name="speculative", write=_draft),
+    told_elsewhere("speculative_tokens", needs="speculative"),
+    valued("seed", "--seed"),
+    ignored("trust_remote_code"),  # a GGUF file holds no code
+    ignored("max_lora_rank"),  # it takes any
+    unhonoured("max_loras", "all its adapters are loaded when it starts"),
+    unhonoured("max_cpu_loras", "all its adapters are loaded when it starts"),
+)
+
+SPELLING = Spelling(
+    aliases={
+        "-m": "--model",
+        "-a": "--alias",
+        "-c": "--ctx-size",
+        "-np": "--parallel",
+        "-t": "--threads",
+        "-ngl": "--gpu-layers",
+        "--n-gpu-layers": "--gpu-layers",
+        "-sm": "--split-mode",
+        "-ts": "--tensor-split",
+        "-ctk": "--cache-type-k",
+        "-ctv": "--cache-type-v",
+        "-cram": "--cache-ram",
+        "-s": "--seed",
+        "-md": "--model-draft",
+        "--draft": "--draft-max",
+        "--draft-n": "--draft-max",
+        "--cache-prompt": "--no-cache-prompt",
+    },
+    repeatable=("--lora", "--lora-scaled", "--override-kv", "--override-tensor", "-ot"),
 )
 
 TRAITS = EngineTraits(
@@ -54,6 +119,8 @@ TRAITS = EngineTraits(
     install_hint="pip install --force-reinstall xllamacpp brings the wheel nimctl ships with",
     # What the driver compiles for a GPU that the build has no code for.
     compile_caches=(CompileCache(variable="CUDA_CACHE_PATH", place="cuda", gpu_only=True),),
+    adapters_anywhere=True,
+    options=OPTIONS,
 )
 
 _SAMPLING = (
@@ -137,38 +204,49 @@ SYMPTOMS = (
 
 def launch(plan: Plan, site: Site) -> Launch:
     """The `llama-server` process for a plan."""
-    argv = [
-        *site.program,
-        "--model", str(site.weights_dir / (plan.profile.artifact.single_file or "")),
-        "--alias", ",".join(site.served_names),
-        "--ctx-size", str(plan.context_length * plan.sequences),
-        "--parallel", str(plan.sequences),
-        "--threads", str(plan.threads),
-        "--gpu-layers", "999" if plan.device == "gpu" else "0",
-        "--cache-ram", "0",
-        "--jinja",
-        "--metrics",
-        "--no-webui",
-        *_listen(site),
-    ]  # fmt: skip
+    written = write_options(TRAITS, plan, site)
+    arguments = [
+        always("--model", site.weights_dir / (plan.profile.artifact.single_file or "")),
+        always("--alias", ",".join(site.served_names), setting="served_model_names"),
+        planned("--ctx-size", plan.context_length * plan.sequences, setting="context_length"),
+        planned("--parallel", plan.sequences, setting="concurrency"),
+        planned("--threads", plan.threads),
+        planned("--gpu-layers", "999" if plan.device == "gpu" else "0"),
+        *_place_on_gpus(plan),
+        always("--cache-ram", "0"),
+        always("--jinja"),
+        always("--metrics"),
+        always("--no-webui"),
+    ]
     if plan.kv_precision:
-        argv += ["--cache-type-k", plan.kv_precision, "--cache-type-v", plan.kv_precision]
-    for _, folder in site.lora_adapters:
-        argv += ["--lora", str(folder)]
-    return Launch(
-        argv=(*argv, *site.engine_args),
-        address=site.address,
-        ready_path="/health",
-        env={**plan.gpu_environment, "LLAMA_ARG_OFFLINE": "1"},
+        arguments += [
+            planned(option, plan.kv_precision, setting="kv_precision")
+            for option in ("--cache-type-k", "--cache-type-v")
+        ]
+    arguments += [always("--lora", one.path, setting="lora_adapters") for one in site.adapters]
+    return make_launch(
+        site,
+        (*arguments, *written.arguments, *_listen(site)),
+        spelling=SPELLING,
         symptoms=SYMPTOMS,
         signs=SIGNS,
+        env={**plan.gpu_environment, "LLAMA_ARG_OFFLINE": "1", **written.env},
     )
 
 
-def _listen(site: Site) -> tuple[str, ...]:
+def _place_on_gpus(plan: Plan) -> tuple[Argument, ...]:
+    """One GPU holds everything; several share the layers by their free memory."""
+    if len(plan.gpus) < 2:
+        return ()
+    shares = [gpu.memory_free_bytes or plan.free_bytes for gpu in plan.gpus]
+    split = ",".join(f"{share / GIB:.1f}" for share in shares)
+    return (planned("--split-mode", "layer"), planned("--tensor-split", split))
+
+
+def _listen(site: Site) -> tuple[Argument, ...]:
     if site.address.uds:
-        return ("--host", site.address.uds)
-    return ("--host", site.address.host, "--port", str(site.address.port))
+        return (always("--host", site.address.uds),)
+    return (always("--host", site.address.host), always("--port", site.address.port))
 
 
 ENGINE = Engine(traits=TRAITS, surface=SURFACE, launch=launch)

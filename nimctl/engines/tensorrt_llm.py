@@ -9,18 +9,40 @@ NVIDIA has no wheel for Jetson (its answer in issue 3344). Routes and fields:
 `openai_server.py` and `openai_protocol.py` of tensorrt_llm/serve, which refuses unknown fields.
 """
 
-import json
+from collections.abc import Iterator
 
 from nimctl.core.engine import CompileCache, Engine, EngineBuild, EngineTraits, PrecisionSupport
+from nimctl.core.engine_options import NO_PARSER, EngineOptions, OptionRule, Written
+from nimctl.core.launch_arguments import PLAN, Argument, Spelling
 from nimctl.core.memory import BudgetRule, FactorActivations, KvPrecision, MemoryTraits
 from nimctl.core.plan import Launch, Plan, Site, Symptom
-from nimctl.core.request_fields import FieldRule, refused, same
+from nimctl.core.request_fields import FieldRule, Version, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface
 from nimctl.core.units import MIB
 from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS, choice_as_grammar
+from nimctl.engines.option_rules import (
+    entered,
+    switched,
+    told_elsewhere,
+    unhonoured,
+    valued,
+)
 from nimctl.engines.tensorrt_llm_log import SIGNS
+from nimctl.engines.writing import (
+    always,
+    enter,
+    make_launch,
+    offline_environment,
+    planned,
+    write_options,
+)
 
-_LORA_MAX_RANK = 32  # NIM's published default for its LoRA profiles
+_NIMS_RANK = 32  # NIM's published default, where no adapter tells
+ENGINE_FOLDER = "trtllm_engine"
+"""Where NIM puts a built engine beside the tokenizer."""
+
+_GUESSED_TOKENS = 4
+
 
 _GRACE = ((9, 0), (10, 0), (12, 0))
 _AMPERE_ON = ((8, 0), (8, 6), (8, 9), *_GRACE)
@@ -34,10 +56,66 @@ _BUILDS = (
     ),
 )
 
+
+def _parse_with(option: str, name: str, since: Version = ()) -> OptionRule:
+    def write(parser: str, _: EngineOptions) -> Written:
+        return Written(words=() if parser == NO_PARSER else ((option, parser),))
+
+    return OptionRule(name=name, write=write, since=since)
+
+
+def _speculate(method: str, options: EngineOptions) -> Written:
+    guessed = options.speculative_tokens or _GUESSED_TOKENS
+    if method == "ngram":
+        said = {"decoding_type": "NGram", "max_draft_len": guessed}
+    elif method == "mtp":
+        said = {"decoding_type": "MTP", "num_nextn_predict_layers": guessed}
+    else:
+        said = {
+            "decoding_type": "DraftTarget",
+            "max_draft_len": guessed,
+            "speculative_model_dir": method,
+        }
+    return Written(entries={"speculative_config": said})
+
+
+def _guide(backend: str, _: EngineOptions) -> Written:
+    if backend not in ("xgrammar", "llguidance"):
+        raise ValueError("it has xgrammar and llguidance")
+    return Written(entries={"guided_decoding_backend": backend})
+
+
+OPTIONS = (
+    unhonoured("tool_parser", "up to version 1.1 it reads no tool calls"),
+    _parse_with("--tool_parser", "tool_parser", since=(1, 2)),
+    _parse_with("--reasoning_parser", "reasoning_parser"),
+    unhonoured("chat_template", "up to version 1.1 it has the model's own only"),
+    valued("chat_template", "--chat_template", since=(1, 2)),
+    entered("prefix_caching", "kv_cache_config.enable_block_reuse"),
+    entered("chunked_prefill", "enable_chunked_prefill"),
+    OptionRule(name="structured_output_backend", write=_guide),
+    OptionRule(name="speculative", write=_speculate),
+    told_elsewhere("speculative_tokens", needs="speculative"),
+    unhonoured("seed", "it takes one from each request only"),
+    switched("trust_remote_code", "--trust_remote_code"),
+    entered("max_lora_rank", "lora_config.max_lora_rank"),
+    entered("max_loras", "lora_config.max_loras"),
+    entered("max_cpu_loras", "lora_config.max_cpu_loras"),
+)
+
+SPELLING = Spelling(
+    aliases={
+        "--tensor_parallel_size": "--tp_size",
+        "--pipeline_parallel_size": "--pp_size",
+        "--config": "--extra_llm_api_options",
+    },
+    repeatable=("--custom_module_dirs",),
+)
+
 TRAITS = EngineTraits(
     name="tensorrt_llm",
     title="TensorRT-LLM",
-    formats=("safetensors",),
+    formats=("safetensors", "tensorrt_engine"),
     devices=("gpu",),
     precisions=(
         PrecisionSupport(precision="bf16", compute_capability=(8, 0)),
@@ -77,6 +155,8 @@ TRAITS = EngineTraits(
         CompileCache(variable="FLASHINFER_WORKSPACE_BASE", place="flashinfer", gpu_only=True),
         CompileCache(variable="CUDA_CACHE_PATH", place="cuda", gpu_only=True),
     ),
+    listens_on_sockets=False,
+    options=OPTIONS,
 )
 
 _FORMAT = ("response_format",)
@@ -144,55 +224,59 @@ SYMPTOMS = (
 
 def launch(plan: Plan, site: Site) -> Launch:
     """The `trtllm-serve` process for a plan; it listens on loopback, as it knows no unix socket."""
-    profile = plan.profile
+    profile, written = plan.profile, write_options(TRAITS, plan, site)
     options = site.state_dir / "tensorrt_llm.yaml"
-    argv = [
-        *site.program,
-        "serve", str(site.weights_dir),
-        "--backend", "pytorch",
-        "--host", site.address.host,
-        "--port", str(site.address.port),
-        "--tp_size", str(profile.tensor_parallel),
-        "--pp_size", str(profile.pipeline_parallel),
-        "--max_seq_len", str(plan.context_length),
-        "--max_num_tokens", str(TRAITS.memory.batch_tokens),
-        "--extra_llm_api_options", str(options),
-    ]  # fmt: skip
-    if plan.sequences > 1:
-        argv += ["--max_batch_size", str(plan.sequences)]
-    return Launch(
-        argv=(*argv, *site.engine_args),
-        address=site.address,
-        ready_path="/health",
+    is_built = profile.artifact.format == "tensorrt_engine"
+    arguments = [
+        always("serve", site.weights_dir / ENGINE_FOLDER if is_built else site.weights_dir),
+        *((always("--tokenizer", site.weights_dir),) if is_built else ()),
+        planned("--backend", "trt" if is_built else "pytorch"),
+        always("--host", site.address.host),
+        always("--port", site.address.port),
+        planned("--tp_size", profile.tensor_parallel, setting="tensor_parallel"),
+        planned("--pp_size", profile.pipeline_parallel),
+        *(() if is_built else _list_sizes(plan)),
+        always("--extra_llm_api_options", options),
+    ]
+    return make_launch(
+        site,
+        (*arguments, *written.arguments),
+        spelling=SPELLING,
+        symptoms=SYMPTOMS,
         env={
             **plan.gpu_environment,
-            "HF_HUB_OFFLINE": "1",
-            "TRANSFORMERS_OFFLINE": "1",
-            "TRTLLM_NO_USAGE_STATS": "1",
+            **offline_environment("TRTLLM_NO_USAGE_STATS"),
+            **written.env,
         },
-        files={options: _write_options(plan)},
-        symptoms=SYMPTOMS,
         signs=SIGNS,
+        options_file=options,
+        entries=(*_list_entries(plan, site), *written.entries),
     )
 
 
-def _write_options(plan: Plan) -> str:
-    """The options file; JSON is YAML, so no YAML writer is needed."""
-    kv_cache: dict[str, object] = {"free_gpu_memory_fraction": TRAITS.memory.share}
+def _list_sizes(plan: Plan) -> Iterator[Argument]:
+    """What a checkpoint is given room for; a built engine has its sizes in it."""
+    yield planned("--max_seq_len", plan.context_length, setting="context_length")
+    yield planned("--max_num_tokens", TRAITS.memory.batch_tokens)
+    if plan.sequences > 1:
+        yield planned("--max_batch_size", plan.sequences, setting="concurrency")
+
+
+def _list_entries(plan: Plan, site: Site) -> Iterator[Argument]:
+    """The options file, before what was asked for."""
+    yield enter("kv_cache_config.free_gpu_memory_fraction", TRAITS.memory.share, PLAN)
     if plan.kv_precision:
-        kv_cache["dtype"] = plan.kv_precision
-    options: dict[str, object] = {
-        "kv_cache_config": kv_cache,
-        "guided_decoding_backend": "xgrammar",
-        "scheduler_config": {
-            "capacity_scheduler_policy": (
-                "MAX_UTILIZATION" if plan.profile.goal == "throughput" else "GUARANTEED_NO_EVICT"
-            )
-        },
-    }
+        yield enter("kv_cache_config.dtype", plan.kv_precision, PLAN, "kv_precision")
+    yield enter("guided_decoding_backend", "xgrammar", setting="structured_output_backend")
+    policy = "MAX_UTILIZATION" if plan.profile.goal == "throughput" else "GUARANTEED_NO_EVICT"
+    yield enter("scheduler_config.capacity_scheduler_policy", policy, PLAN, "goal")
     if plan.profile.lora:
-        options["lora_config"] = {"max_lora_rank": _LORA_MAX_RANK}
-    return json.dumps(options, indent=2) + "\n"
+        ranks = [one.rank for one in site.adapters if one.rank]
+        yield enter("lora_config.max_lora_rank", max(ranks, default=_NIMS_RANK), PLAN)
+        if site.adapters:
+            folders = [str(one.path) for one in site.adapters]
+            yield enter("lora_config.lora_dir", folders, PLAN, "lora_adapters")
+            yield enter("lora_config.max_loras", len(folders), PLAN, "lora_adapters")
 
 
 ENGINE = Engine(traits=TRAITS, surface=SURFACE, launch=launch)

@@ -10,9 +10,13 @@ table tells what the wheel runs beside a torch from elsewhere. Routes and fields
 0.12 removed) and "Reasoning Outputs" of its documentation; figures: `vllm/v1/metrics/loggers.py`.
 """
 
+import json
+from collections.abc import Iterator
 from math import ceil
 
 from nimctl.core.engine import CompileCache, Engine, EngineBuild, EngineTraits, PrecisionSupport
+from nimctl.core.engine_options import NO_PARSER, EngineOptions, OptionRule, Written
+from nimctl.core.launch_arguments import Argument, Spelling
 from nimctl.core.manifest import Shape
 from nimctl.core.memory import (
     BudgetRule,
@@ -29,7 +33,16 @@ from nimctl.core.request_fields import FieldRule, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
 from nimctl.core.units import GIB, MIB
 from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS
+from nimctl.engines.option_rules import switched, told_elsewhere, valued
 from nimctl.engines.vllm_log import SIGNS
+from nimctl.engines.writing import (
+    always,
+    listen,
+    make_launch,
+    offline_environment,
+    planned,
+    write_options,
+)
 
 _BEFORE_BLACKWELL = ((7, 0), (7, 5), (8, 0), (8, 9), (9, 0))
 _GRACE_AND_ORIN = ((8, 7), (9, 0), (10, 0), (12, 0))
@@ -55,6 +68,67 @@ _BUILDS = (
         x86_64=((7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)),
         aarch64=((8, 0), (8, 9), (9, 0), (10, 0), (11, 0), (12, 0)),
     ),
+)
+
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # `MaxLoRARanks` of vllm/config/lora.py
+_NIMS_RANK = 32  # NIM's published default, where no adapter tells
+_MOST_LORAS = 8  # NIM's default of NIM_MAX_GPU_LORAS
+_GUESSED_TOKENS = 4
+
+
+def _write_tool_parser(name: str, _: EngineOptions) -> Written:
+    if name == NO_PARSER:
+        return Written()
+    return Written(words=(("--enable-auto-tool-choice",), ("--tool-call-parser", name)))
+
+
+def _write_reasoning_parser(name: str, _: EngineOptions) -> Written:
+    return Written(words=() if name == NO_PARSER else (("--reasoning-parser", name),))
+
+
+def _write_speculative(method: str, options: EngineOptions) -> Written:
+    guessing: dict[str, object] = {
+        "num_speculative_tokens": options.speculative_tokens or _GUESSED_TOKENS
+    }
+    if method == "ngram":
+        guessing |= {"method": "ngram", "prompt_lookup_max": 4, "prompt_lookup_min": 2}
+    elif method == "mtp":
+        guessing |= {"method": "mtp"}
+    else:
+        guessing |= {"model": method}
+    return Written(words=(("--speculative-config", json.dumps(guessing)),))
+
+
+def _write_structured(backend: str, _: EngineOptions) -> Written:
+    return Written(words=(("--structured-outputs-config", json.dumps({"backend": backend})),))
+
+
+OPTIONS = (
+    OptionRule(name="tool_parser", write=_write_tool_parser),
+    OptionRule(name="reasoning_parser", write=_write_reasoning_parser),
+    valued("chat_template", "--chat-template"),
+    switched("prefix_caching", "--enable-prefix-caching", "--no-enable-prefix-caching"),
+    switched("chunked_prefill", "--enable-chunked-prefill", "--no-enable-chunked-prefill"),
+    valued("structured_output_backend", "--guided-decoding-backend"),
+    OptionRule(name="structured_output_backend", write=_write_structured, since=(0, 11, 1)),
+    OptionRule(name="speculative", write=_write_speculative),
+    told_elsewhere("speculative_tokens", needs="speculative"),
+    valued("seed", "--seed"),
+    switched("trust_remote_code", "--trust-remote-code"),
+    valued("max_lora_rank", "--max-lora-rank"),
+    valued("max_loras", "--max-loras"),
+    valued("max_cpu_loras", "--max-cpu-loras"),
+)
+
+SPELLING = Spelling(
+    aliases={
+        "-tp": "--tensor-parallel-size",
+        "-pp": "--pipeline-parallel-size",
+        "-sc": "--speculative-config",
+    },
+    repeatable=("--middleware",),
+    has_underscores=True,
+    has_negations=True,
 )
 
 TRAITS = EngineTraits(
@@ -112,6 +186,7 @@ TRAITS = EngineTraits(
         CompileCache(variable="FLASHINFER_WORKSPACE_BASE", place="flashinfer", gpu_only=True),
         CompileCache(variable="CUDA_CACHE_PATH", place="cuda", gpu_only=True),
     ),
+    options=OPTIONS,
 )
 
 _GUIDED = ("guided_json", "guided_regex", "guided_choice", "guided_grammar")
@@ -235,58 +310,68 @@ SYMPTOMS = (
 
 def launch(plan: Plan, site: Site) -> Launch:
     """The `vllm serve` process for a plan."""
-    profile = plan.profile
-    argv = [
-        *site.program,
-        "serve", str(site.weights_dir),
-        "--served-model-name", *site.served_names,
-        "--max-model-len", str(plan.context_length),
-        "--tensor-parallel-size", str(profile.tensor_parallel),
-        "--pipeline-parallel-size", str(profile.pipeline_parallel),
-        *_limit_memory(plan),
-        "--dtype", _DTYPES.get(profile.precision, "auto"),
-        "--disable-uvicorn-access-log",
-    ]  # fmt: skip
-    environment = {
-        **plan.gpu_environment,
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-    }
+    profile, written = plan.profile, write_options(TRAITS, plan, site)
+    arguments = [
+        always("serve", site.weights_dir),
+        always("--served-model-name", *site.served_names, setting="served_model_names"),
+        planned("--max-model-len", plan.context_length, setting="context_length"),
+        planned("--tensor-parallel-size", profile.tensor_parallel, setting="tensor_parallel"),
+        planned("--pipeline-parallel-size", profile.pipeline_parallel),
+        _limit_memory(plan),
+        planned("--dtype", _DTYPES.get(profile.precision, "auto"), setting="precision"),
+        always("--disable-uvicorn-access-log"),
+    ]
     if plan.kv_precision:
-        argv += ["--kv-cache-dtype", plan.kv_precision]
+        arguments.append(planned("--kv-cache-dtype", plan.kv_precision, setting="kv_precision"))
     if plan.sequences > 1:
-        argv += ["--max-num-seqs", str(plan.sequences)]
+        arguments.append(planned("--max-num-seqs", plan.sequences, setting="concurrency"))
     if profile.goal == "throughput":
-        argv += ["--max-num-batched-tokens", str(2 * TRAITS.memory.batch_tokens)]
+        batch_tokens = 2 * TRAITS.memory.batch_tokens
+        arguments.append(planned("--max-num-batched-tokens", batch_tokens, setting="goal"))
     if profile.lora:
-        adapters = [f"{name}={folder}" for name, folder in site.lora_adapters]
-        argv += ["--enable-lora", *(["--lora-modules", *adapters] if adapters else [])]
-        environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"  # for /v1/load_lora_adapter
-    argv += (
-        ["--uds", site.address.uds]
-        if site.address.uds
-        else ["--host", site.address.host, "--port", str(site.address.port)]
-    )
-    return Launch(
-        argv=(*argv, *site.engine_args),
-        address=site.address,
-        ready_path="/health",
-        env=environment,
+        arguments += _serve_adapters(site)
+    return make_launch(
+        site,
+        (*arguments, *written.arguments, *listen(site)),
+        spelling=SPELLING,
         symptoms=SYMPTOMS,
         signs=SIGNS,
+        env={
+            **plan.gpu_environment,
+            **offline_environment("VLLM_NO_USAGE_STATS"),
+            # for /v1/load_lora_adapter
+            **({"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if profile.lora else {}),
+            **written.env,
+        },
     )
 
 
-def _limit_memory(plan: Plan) -> tuple[str, str]:
+def _serve_adapters(site: Site) -> Iterator[Argument]:
+    """Room for the adapters that are there, or for those that may be loaded later."""
+    options, ranks = site.options, [one.rank for one in site.adapters if one.rank]
+    yield always("--enable-lora")
+    if site.adapters:
+        modules = (f"{one.name}={one.path}" for one in site.adapters)
+        yield planned("--lora-modules", *modules, setting="lora_adapters")
+    if options.max_loras is None and len(site.adapters) > 1:
+        yield planned("--max-loras", min(len(site.adapters), _MOST_LORAS), setting="lora_adapters")
+    if options.max_lora_rank is None:
+        yield planned("--max-lora-rank", _round_rank(max(ranks, default=_NIMS_RANK)))
+
+
+def _round_rank(rank: int) -> int:
+    """The next rank vLLM has room for; one above all of them as it is, for vLLM to refuse."""
+    return next((room for room in _RANKS if rank <= room), rank)
+
+
+def _limit_memory(plan: Plan) -> Argument:
     """On GPUs a share of all memory; on a CPU the bytes of the cache, where a share means RAM."""
     if plan.device == "cpu":
-        return ("--kv-cache-memory-bytes", str(count_cpu_cache_bytes(plan)))
+        return planned("--kv-cache-memory-bytes", count_cpu_cache_bytes(plan))
     share = count_memory_share(
         TRAITS.memory, free_bytes=plan.free_bytes, total_bytes=plan.total_bytes
     )
-    return ("--gpu-memory-utilization", f"{share:.2f}")
+    return planned("--gpu-memory-utilization", f"{share:.2f}")
 
 
 def count_cpu_cache_bytes(plan: Plan) -> int:

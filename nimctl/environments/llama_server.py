@@ -8,6 +8,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 _FLASH_ATTENTION = {"on": "ENABLED", "off": "DISABLED", "auto": "AUTO"}
@@ -42,7 +43,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--cache-ram", type=int, help="MiB for prompts kept outside the slots")
     add("--kv-unified", action="store_true")
     add("--lora", action="append", default=[], help="a GGUF adapter")
+    add("-sm", "--split-mode", choices=("none", "layer", "row"))
+    add("-ts", "--tensor-split", type=_parse_shares, help="e.g. 3,1: what each GPU gets")
+    add("-mg", "--main-gpu", type=int)
+    add("-md", "--model-draft", help="a smaller GGUF model that guesses ahead")
+    add("--draft-max", "--draft", "--draft-n", type=int)
     add("--chat-template")
+    add("--chat-template-file", type=_read_text)
+    add("--reasoning-format", choices=("none", "auto", "deepseek", "deepseek-legacy"))
+    add("--no-cache-prompt", action="store_true")
     add("--jinja", action="store_true")
     add("--metrics", action="store_true")
     add("--no-webui", action="store_true")
@@ -51,6 +60,22 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int)
     add("-lv", "--verbosity", type=int, default=4, help="4 prints the sizes of all buffers")
     return parser
+
+
+def _parse_shares(text: str) -> list[float]:
+    return [float(share) for share in text.split(",")]
+
+
+def _fill(shares: list[float], count: int) -> list[float]:
+    """The wheel wants a share for every GPU there could be."""
+    return shares + [0.0] * (count - len(shares))
+
+
+def _read_text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from error
 
 
 _CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_0", "q5_1", "q4_0", "q4_1")
@@ -64,6 +89,10 @@ _SETTERS: dict[str, Callable[[Any, Any], None]] = {
     "gpu_layers": lambda p, v: setattr(p, "n_gpu_layers", v),
     "cache_ram": lambda p, v: setattr(p, "cache_ram_mib", v),
     "chat_template": lambda p, v: setattr(p, "chat_template", v),
+    "chat_template_file": lambda p, v: setattr(p, "chat_template", v),
+    "tensor_split": lambda p, v: setattr(p, "tensor_split", _fill(v, len(p.tensor_split))),
+    "main_gpu": lambda p, v: setattr(p, "main_gpu", v),
+    "draft_max": lambda p, v: setattr(p.speculative.draft, "n_max", v),
     "seed": lambda p, v: setattr(p.sampling, "seed", v),
 }
 
@@ -91,6 +120,19 @@ def _parameters(options: argparse.Namespace) -> Any:
     if options.flash_attn:
         name = f"LLAMA_FLASH_ATTN_TYPE_{_FLASH_ATTENTION[options.flash_attn]}"
         params.flash_attn_type = xllamacpp.llama_flash_attn_type[name]
+    if options.split_mode:
+        name = f"LLAMA_SPLIT_MODE_{options.split_mode.upper()}"
+        params.split_mode = xllamacpp.llama_split_mode[name]
+    if options.reasoning_format:
+        name = options.reasoning_format.upper().replace("-", "_")
+        params.reasoning_format = xllamacpp.common_reasoning_format[
+            f"COMMON_REASONING_FORMAT_{name}"
+        ]
+    if options.model_draft:
+        kinds = xllamacpp.common_speculative_type
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        params.speculative.draft.mparams.path = options.model_draft
+    params.cache_prompt = not options.no_cache_prompt
     for side in ("k", "v"):
         kind = getattr(options, f"cache_type_{side}")
         if kind:

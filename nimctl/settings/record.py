@@ -44,6 +44,19 @@ class Settings:
     tensor_parallel: int | None
     lora: bool
     lora_dir: Path | None
+    lora_adapters: tuple[tuple[str, Path], ...]
+    max_lora_rank: int | None
+    max_loras: int | None
+    max_cpu_loras: int | None
+    tool_parser: str | None
+    reasoning_parser: str | None
+    chat_template: Path | None
+    prefix_caching: bool | None
+    chunked_prefill: bool | None
+    structured_output_backend: str | None
+    speculative: str | None
+    speculative_tokens: int | None
+    seed: int | None
     tags_selector: Mapping[str, str]
     host: str
     port: int
@@ -127,5 +140,7 @@ def _format_value(value: object) -> str:
     if isinstance(value, Mapping):
         return ",".join(f"{name}={text}" for name, text in value.items())
     if isinstance(value, tuple):
-        return shlex.join(map(str, value))
+        return shlex.join(
+            f"{item[0]}={item[1]}" if isinstance(item, tuple) else str(item) for item in value
+        )
     return str(value)

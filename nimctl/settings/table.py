@@ -70,6 +70,7 @@ _ENGINE_ALIASES = {
     "llama-cpp": "llama.cpp",
     "trtllm": "tensorrt_llm",
     "tensorrt-llm": "tensorrt_llm",
+    "sgl": "sglang",
 }
 # NIM writes its levels in upper case; case is not told apart.
 _TLS_MODE_ALIASES = MappingProxyType({"disabled": "off", "none": "off"})
@@ -132,7 +133,7 @@ KEYS: tuple[Key, ...] = (
         name="engine",
         convert=values.choice(*get_args(EngineName), aliases=_ENGINE_ALIASES),
         environment=("NIMCTL_ENGINE",),
-        help="The engine to run: llama.cpp, vllm or tensorrt_llm.",
+        help="The engine to run: llama.cpp, vllm, tensorrt_llm or sglang.",
     ),
     Key(
         name="precision",
@@ -181,7 +182,88 @@ KEYS: tuple[Key, ...] = (
         name="lora_dir",
         convert=values.path,
         environment=("NIMCTL_LORA_DIR", "NIM_PEFT_SOURCE"),
+        option="--lora DIR",
         help="The folder with the LoRA adapters to serve.",
+    ),
+    Key(
+        name="lora_adapters",
+        convert=values.pairs,
+        default=(),
+        environment=("NIMCTL_LORA_ADAPTERS",),
+        option="--lora NAME=PATH",
+        help="LoRA adapters to serve, each NAME=PATH.",
+    ),
+    Key(
+        name="max_lora_rank",
+        convert=values.whole_number(1),
+        environment=("NIMCTL_MAX_LORA_RANK", "NIM_MAX_LORA_RANK"),
+        help="The largest rank of a LoRA adapter; that of the adapters if unset.",
+    ),
+    Key(
+        name="max_loras",
+        convert=values.whole_number(1),
+        environment=("NIMCTL_MAX_LORAS", "NIM_MAX_GPU_LORAS"),
+        help="LoRA adapters on the GPU at once; all that are served, up to 8, if unset.",
+    ),
+    Key(
+        name="max_cpu_loras",
+        convert=values.whole_number(1),
+        environment=("NIMCTL_MAX_CPU_LORAS", "NIM_MAX_CPU_LORAS"),
+        help="LoRA adapters kept in the machine's memory.",
+    ),
+    Key(
+        name="tool_parser",
+        convert=values.text,
+        environment=("NIMCTL_TOOL_PARSER", "NIM_TOOL_CALL_PARSER"),
+        help="What reads tool calls, by the engine's name, or none; that of the model if unset.",
+    ),
+    Key(
+        name="reasoning_parser",
+        convert=values.text,
+        environment=("NIMCTL_REASONING_PARSER",),
+        help="What tells reasoning from answers, or none; that of the model if unset.",
+    ),
+    Key(
+        name="chat_template",
+        convert=values.path,
+        environment=("NIMCTL_CHAT_TEMPLATE", "NIM_CHAT_TEMPLATE"),
+        help="A chat template (Jinja) instead of the model's own.",
+    ),
+    Key(
+        name="prefix_caching",
+        convert=values.truth,
+        environment=("NIMCTL_PREFIX_CACHING", "NIM_ENABLE_KV_CACHE_REUSE"),
+        help="Whether what prompts begin with is kept for the next; the engine's own if unset.",
+    ),
+    Key(
+        name="chunked_prefill",
+        convert=values.truth,
+        environment=("NIMCTL_CHUNKED_PREFILL",),
+        help="Whether long prompts are worked on in pieces; the engine's own if unset.",
+    ),
+    Key(
+        name="structured_output_backend",
+        convert=values.text,
+        environment=("NIMCTL_STRUCTURED_OUTPUT_BACKEND", "NIM_GUIDED_DECODING_BACKEND"),
+        help="What holds answers to a schema, e.g. xgrammar; the engine's own if unset.",
+    ),
+    Key(
+        name="speculative",
+        convert=values.speculation,
+        environment=("NIMCTL_SPECULATIVE", "NIM_DRAFT_MODEL_PATH"),
+        help="Guess tokens ahead: ngram, mtp, or the folder (GGUF: the file) of a draft model.",
+    ),
+    Key(
+        name="speculative_tokens",
+        convert=values.whole_number(1, 64),
+        environment=("NIMCTL_SPECULATIVE_TOKENS",),
+        help="Tokens guessed at once.",
+    ),
+    Key(
+        name="seed",
+        convert=values.whole_number(0, 2**32 - 1),
+        environment=("NIMCTL_SEED",),
+        help="The seed of the engine's random numbers.",
     ),
     Key(
         name="tags_selector",
@@ -414,7 +496,7 @@ KEYS: tuple[Key, ...] = (
             "NIM_FORCE_TRUST_REMOTE_CODE",
         ),
         lets_code_in=True,
-        help="Whether code of a model's publisher is brought with it.",
+        help="Whether code of a model's publisher is brought with it, and may run.",
     ),
     Key(
         name="require_signature",

@@ -85,6 +85,25 @@ def names(written: object, _base: Path) -> tuple[str, ...]:
     return tuple(_one(item) for item in _many(written, ","))
 
 
+def pairs(written: object, base: Path) -> tuple[tuple[str, Path], ...]:
+    """A list of `name=path`, or text that separates them by commas; no name twice."""
+    found: dict[str, Path] = {}
+    for item in _many(written, ","):
+        name, equals, place = item.partition("=")
+        if not (name.strip() and equals and place.strip()):
+            raise ValueError(f"{item!r} is not NAME=PATH")
+        if name.strip() in found:
+            raise ValueError(f"the name {name.strip()} is given twice")
+        found[name.strip()] = path(place, base)
+    return tuple(found.items())
+
+
+def speculation(written: object, base: Path) -> str:
+    """`ngram`, `mtp`, or the place of a draft model."""
+    word = _one(written)
+    return word if word in ("ngram", "mtp") else str(path(word, base))
+
+
 def arguments(written: object, _base: Path) -> tuple[str, ...]:
     """A list of command-line arguments, or text to split as a shell does."""
     if isinstance(written, Sequence) and not isinstance(written, str):

@@ -46,7 +46,7 @@ def test_every_shipped_manifest_is_accepted(path):
         ("parameters: 8_030_261_248", "parameters: -5", "$.shape.parameters"),
         ("hidden_size: 4096", "hidden_size: '4096'", "$.shape.hidden_size"),
         ("format: gguf", "format: ggml", "$.artifacts.q4_k_m.format"),
-        ("engine: llama.cpp", "engine: sglang", "$.profiles[2].engine"),
+        ("engine: llama.cpp", "engine: mlc", "$.profiles[2].engine"),
         ("[latency", "[latecy", "$.profiles[1].goal"),
         ("precision: q4_k_m", "precision: Q4", "$.profiles[2].precision"),
         ("precision: q4_k_m", "precision: []", "$.profiles[2].precision"),

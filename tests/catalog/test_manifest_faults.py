@@ -72,7 +72,8 @@ def test_all_faults_of_a_file_are_listed_at_once_with_their_lines():
         "folder; it is refused",
         "m.yaml:26: artifacts.spare: download_bytes is missing, and no files are pinned to add it "
         "up from",
-        "m.yaml:28: profiles[0].engine must be 'tensorrt_llm', 'vllm' or 'llama.cpp', not 'vlm'",
+        "m.yaml:28: profiles[0].engine must be 'tensorrt_llm', 'vllm', 'sglang' or 'llama.cpp', "
+        "not 'vlm'",
         "m.yaml:29: profiles[1].lora must be true or false, not 1",
         "m.yaml:31: profiles[3].precision names no artifact: 'q4_k_n'; did you mean q4_k_m?",
         "m.yaml:32: profiles[4] repeats vllm bf16 tensor_parallel 2 of line 30",

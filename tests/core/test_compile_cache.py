@@ -17,7 +17,9 @@ HOST = CPU.host
 
 
 def plan_on_gpu(engine):
-    hardware, manifest = make_hardware(make_gpu()), make_manifest(PROFILES)
+    like_vllm = next(one for one in PROFILES if one.engine == "vllm")
+    sglang = replace(like_vllm, id="5" * 64, engine="sglang")
+    hardware, manifest = make_hardware(make_gpu()), make_manifest((*PROFILES, sglang))
     wish = Wish(engine=engine)
     selection = select(manifest, hardware, wish, engines=TRAITS, installed=ALL_ENGINES)
     return require_choice(selection).plan

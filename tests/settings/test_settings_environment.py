@@ -128,7 +128,11 @@ def test_a_tag_without_a_setting_is_noted_and_a_bad_one_is_a_fault() -> None:
 @pytest.mark.parametrize(
     ("variable", "written", "words"),
     [
-        ("NIMCTL_ENGINE", "vlm", "is not one of tensorrt_llm, vllm, llama.cpp; did you mean vllm?"),
+        (
+            "NIMCTL_ENGINE",
+            "vlm",
+            "is not one of tensorrt_llm, vllm, sglang, llama.cpp; did you mean vllm?",
+        ),
         ("NIMCTL_GOAL", "thruput", "; did you mean throughput?"),
         ("NIMCTL_PORT", "65536", "'65536' is not a whole number from 0 to 65535"),
         ("NIMCTL_PORT", "-1", "is not a whole number"),
