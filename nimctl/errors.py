@@ -113,10 +113,32 @@ class UnsafeFilesError(FetchError):
 
 
 class EngineError(NimctlError):
-    """The engine process could not be started, or died."""
+    """The engine process could not be started, or died.
+
+    Args:
+        message: As for every failure.
+        hint: As for every failure.
+        symptom: Code of the known failure that it is, if it is one.
+        cause: What that failure is, in one sentence.
+        detail: What the engine said of it, e.g. a number of tokens.
+    """
 
     slug = "engine-failed"
     exit_code = 5
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        symptom: str | None = None,
+        cause: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.symptom = symptom
+        self.cause = cause
+        self.detail = detail
 
 
 class InterruptedByUserError(NimctlError):

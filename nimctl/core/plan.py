@@ -14,6 +14,7 @@ from nimctl.core.manifest import Profile
 from nimctl.core.memory import MemoryBudget
 from nimctl.core.request_fields import Version
 from nimctl.core.startup import LogSigns
+from nimctl.core.symptom import Symptom
 
 Device = Literal["gpu", "cpu"]
 
@@ -34,6 +35,7 @@ class Plan:
         free_bytes: Free memory of the fullest chosen device at the time of the probe.
         total_bytes: All memory of that device.
         threads: CPU threads for the engine to compute with.
+        eager: Compile nothing and record no CUDA graphs.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Plan:
     free_bytes: int
     total_bytes: int
     threads: int
+    eager: bool = False
 
     @property
     def gpu_environment(self) -> dict[str, str]:
@@ -105,23 +108,6 @@ class Site:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Symptom:
-    """A line an engine prints when it fails in a known way.
-
-    Attributes:
-        code: Stable name.
-        pattern: Regular expression that a line of its log matches.
-        cause: One sentence for the user.
-        hint: The next thing to do.
-    """
-
-    code: str
-    pattern: str
-    cause: str
-    hint: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Launch:
     """The exact process to start.
 
@@ -130,7 +116,7 @@ class Launch:
         env: Variables to add to a minimal environment.
         files: Text files to write before the start, by path.
         ready_path: Path that answers 200 once the engine can serve.
-        symptoms: Failures to look for in its output, the most telling first.
+        symptoms: Failures to look for in its output and its exit code, the most telling first.
         signs: What its output tells of the start.
         arguments: Who set what of the arguments after the program.
         overridden: What was to be said and is not, as something stronger says otherwise.

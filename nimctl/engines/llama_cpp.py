@@ -9,10 +9,11 @@ from nimctl.core.engine import CompileCache, Engine, EngineTraits
 from nimctl.core.engine_options import NO_PARSER, EngineOptions, OptionRule, Written
 from nimctl.core.launch_arguments import Argument, Spelling
 from nimctl.core.memory import BudgetRule, GraphActivations, KvPrecision, MemoryTraits
-from nimctl.core.plan import Launch, Plan, Site, Symptom
+from nimctl.core.plan import Launch, Plan, Site
 from nimctl.core.request_fields import FieldRule, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
 from nimctl.core.units import GIB, MIB
+from nimctl.engines import symptoms
 from nimctl.engines.guided import NO_TEMPLATE, choice_as_grammar
 from nimctl.engines.llama_cpp_log import SIGNS
 from nimctl.engines.option_rules import ignored, told_elsewhere, unhonoured, valued
@@ -174,33 +175,6 @@ SURFACE = EngineSurface(
     ),
 )
 
-SYMPTOMS = (
-    Symptom(
-        code="unknown-argument",
-        pattern=r"(error: invalid argument: |unrecognized arguments: )(?P<detail>.+)",
-        cause="llama.cpp does not know an argument it was given",
-        hint="check the arguments after `--`; `nimctl select` prints the whole command",
-    ),
-    Symptom(
-        code="unknown-architecture",
-        pattern=r"unknown model architecture: (?P<detail>.+)",
-        cause="this llama.cpp is older than the model's architecture",
-        hint="upgrade the engine: pip install --upgrade xllamacpp",
-    ),
-    Symptom(
-        code="not-gguf",
-        pattern=r"invalid magic characters|gguf_init_from_file.*failed",
-        cause="the weights file is not a GGUF file this llama.cpp can read",
-        hint="fetch it again: nimctl download MODEL",
-    ),
-    Symptom(
-        code="out-of-memory",
-        pattern=r"failed to allocate|unable to allocate|std::bad_alloc|out of memory",
-        cause="the machine ran out of memory while the model was loading",
-        hint="free memory, or use a smaller --context-length or --concurrency",
-    ),
-)
-
 
 def launch(plan: Plan, site: Site) -> Launch:
     """The `llama-server` process for a plan."""
@@ -228,7 +202,7 @@ def launch(plan: Plan, site: Site) -> Launch:
         site,
         (*arguments, *written.arguments, *_listen(site)),
         spelling=SPELLING,
-        symptoms=SYMPTOMS,
+        symptoms=symptoms.LLAMA_CPP,
         signs=SIGNS,
         env={**plan.gpu_environment, "LLAMA_ARG_OFFLINE": "1", **written.env},
     )

@@ -16,9 +16,10 @@ from nimctl.core.memory import (
     MemoryTraits,
     count_memory_share,
 )
-from nimctl.core.plan import Launch, Plan, Site, Symptom
+from nimctl.core.plan import Launch, Plan, Site
 from nimctl.core.request_fields import FieldRule, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
+from nimctl.core.symptom import Symptom
 from nimctl.core.units import MIB
 from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS, choice_as_grammar
 from nimctl.engines.option_rules import switched, told_elsewhere, valued
@@ -226,6 +227,8 @@ def launch(plan: Plan, site: Site) -> Launch:
         arguments.append(planned("--kv-cache-dtype", dtype, setting="kv_precision"))
     if plan.sequences > 1:
         arguments.append(planned("--max-running-requests", plan.sequences, setting="concurrency"))
+    if plan.eager:
+        arguments.append(planned("--disable-cuda-graph"))
     if profile.lora:
         arguments += _serve_adapters(site)
     return make_launch(

@@ -15,10 +15,11 @@ from nimctl.core.engine import CompileCache, Engine, EngineBuild, EngineTraits, 
 from nimctl.core.engine_options import NO_PARSER, EngineOptions, OptionRule, Written
 from nimctl.core.launch_arguments import PLAN, Argument, Spelling
 from nimctl.core.memory import BudgetRule, FactorActivations, KvPrecision, MemoryTraits
-from nimctl.core.plan import Launch, Plan, Site, Symptom
+from nimctl.core.plan import Launch, Plan, Site
 from nimctl.core.request_fields import FieldRule, Version, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface
 from nimctl.core.units import MIB
+from nimctl.engines import symptoms
 from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS, choice_as_grammar
 from nimctl.engines.option_rules import (
     entered,
@@ -194,33 +195,6 @@ SURFACE = EngineSurface(
     metrics_path="/prometheus/metrics/",
 )
 
-SYMPTOMS = (
-    Symptom(
-        code="out-of-memory",
-        pattern=r"CUDA out of memory|OutOfMemoryError|Failed to allocate",
-        cause="the GPU ran out of memory while the model was loading",
-        hint="use a smaller --context-length, another --precision, or more GPUs",
-    ),
-    Symptom(
-        code="no-kernel-image",
-        pattern=r"no kernel image is available for execution on the device",
-        cause="this TensorRT-LLM build has no code for this GPU generation",
-        hint="use --engine vllm",
-    ),
-    Symptom(
-        code="missing-mpi",
-        pattern=r"libmpi\.so[^:]*: cannot open shared object file",
-        cause="TensorRT-LLM needs Open MPI and it is not installed",
-        hint="install it: apt-get install libopenmpi-dev",
-    ),
-    Symptom(
-        code="unknown-argument",
-        pattern=r"Error: No such option: (?P<detail>.+)",
-        cause="trtllm-serve does not know an argument it was given",
-        hint="check the arguments after `--`; `nimctl select` prints the whole command",
-    ),
-)
-
 
 def launch(plan: Plan, site: Site) -> Launch:
     """The `trtllm-serve` process for a plan; it listens on loopback, as it knows no unix socket."""
@@ -242,7 +216,7 @@ def launch(plan: Plan, site: Site) -> Launch:
         site,
         (*arguments, *written.arguments),
         spelling=SPELLING,
-        symptoms=SYMPTOMS,
+        symptoms=symptoms.TENSORRT_LLM,
         env={
             **plan.gpu_environment,
             **offline_environment("TRTLLM_NO_USAGE_STATS"),
@@ -270,6 +244,8 @@ def _list_entries(plan: Plan, site: Site) -> Iterator[Argument]:
     yield enter("guided_decoding_backend", "xgrammar", setting="structured_output_backend")
     policy = "MAX_UTILIZATION" if plan.profile.goal == "throughput" else "GUARANTEED_NO_EVICT"
     yield enter("scheduler_config.capacity_scheduler_policy", policy, PLAN, "goal")
+    if plan.eager:
+        yield enter("cuda_graph_config", None, PLAN)
     if plan.profile.lora:
         ranks = [one.rank for one in site.adapters if one.rank]
         yield enter("lora_config.max_lora_rank", max(ranks, default=_NIMS_RANK), PLAN)

@@ -28,10 +28,11 @@ from nimctl.core.memory import (
     count_kv_bytes,
     count_memory_share,
 )
-from nimctl.core.plan import Launch, Plan, Site, Symptom
+from nimctl.core.plan import Launch, Plan, Site
 from nimctl.core.request_fields import FieldRule, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
 from nimctl.core.units import GIB, MIB
+from nimctl.engines import symptoms
 from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS
 from nimctl.engines.option_rules import switched, told_elsewhere, valued
 from nimctl.engines.vllm_log import SIGNS
@@ -262,51 +263,6 @@ CPU_BLOCK_TOKENS = 128
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
 
-SYMPTOMS = (
-    Symptom(
-        code="memory-not-free",
-        pattern=r"Free memory on device .* is less than desired GPU memory utilization",
-        cause="other programs took GPU memory between the plan and the start",
-        hint="see who holds it with `nimctl doctor`, then start again",
-    ),
-    Symptom(
-        code="ram-not-free",
-        pattern=r"Available memory on node \d+ \((?P<detail>[\d./]+ GiB)\)",
-        cause="vLLM on a CPU takes its memory from one memory node, which has too little free",
-        hint="use a smaller --context-length or --concurrency, or --engine llama.cpp",
-    ),
-    Symptom(
-        code="kv-cache-too-small",
-        pattern=r"estimated maximum model length is (?P<detail>\d+)",
-        cause="the key/value cache does not hold one sequence of the planned context",
-        hint="use a smaller --context-length",
-    ),
-    Symptom(
-        code="out-of-memory",
-        pattern=r"CUDA out of memory|torch\.OutOfMemoryError",
-        cause="the GPU ran out of memory while the model was loading",
-        hint="use a smaller --context-length, another --precision, or more GPUs",
-    ),
-    Symptom(
-        code="no-kernel-image",
-        pattern=r"no kernel image is available for execution on the device",
-        cause="this vLLM build has no code for this GPU generation",
-        hint="install a vLLM build for this GPU, or use --engine llama.cpp",
-    ),
-    Symptom(
-        code="unknown-argument",
-        pattern=r"error: unrecognized arguments: (?P<detail>.+)",
-        cause="vLLM does not know an argument it was given",
-        hint="check the arguments after `--`; `nimctl select` prints the whole command",
-    ),
-    Symptom(
-        code="unknown-architecture",
-        pattern=r"Model architectures \[(?P<detail>[^\]]+)\] are not supported",
-        cause="this vLLM version does not know the model's architecture",
-        hint="upgrade vLLM: pip install --upgrade 'nimctl[vllm]'",
-    ),
-)
-
 
 def launch(plan: Plan, site: Site) -> Launch:
     """The `vllm serve` process for a plan."""
@@ -325,6 +281,8 @@ def launch(plan: Plan, site: Site) -> Launch:
         arguments.append(planned("--kv-cache-dtype", plan.kv_precision, setting="kv_precision"))
     if plan.sequences > 1:
         arguments.append(planned("--max-num-seqs", plan.sequences, setting="concurrency"))
+    if plan.eager:
+        arguments.append(planned("--enforce-eager"))
     if profile.goal == "throughput":
         batch_tokens = 2 * TRAITS.memory.batch_tokens
         arguments.append(planned("--max-num-batched-tokens", batch_tokens, setting="goal"))
@@ -334,7 +292,7 @@ def launch(plan: Plan, site: Site) -> Launch:
         site,
         (*arguments, *written.arguments, *listen(site)),
         spelling=SPELLING,
-        symptoms=SYMPTOMS,
+        symptoms=symptoms.VLLM,
         signs=SIGNS,
         env={
             **plan.gpu_environment,

@@ -13,8 +13,9 @@ from nimctl.core.engine_options import (
     write_option,
 )
 from nimctl.core.launch_arguments import DEFAULT, PLAN, Argument, Spelling, compose, tell_origin
-from nimctl.core.plan import Launch, Plan, Site, Symptom
+from nimctl.core.plan import Launch, Plan, Site
 from nimctl.core.startup import LogSigns
+from nimctl.core.symptom import Symptom
 from nimctl.engines.model_families import choose_parsers
 from nimctl.errors import InputError
 

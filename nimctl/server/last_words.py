@@ -1,14 +1,13 @@
 """Why an engine ended, from its exit code and the end of its log."""
 
-import re
 import signal
 from pathlib import Path
 
-from nimctl.core.plan import Symptom
+from nimctl.core.symptom import Symptom, find_symptom
 from nimctl.errors import EngineError
 from nimctl.server.guard import START_MARK
 
-_TAIL_BYTES = 64 * 1024
+_TAIL_BYTES = 512 * 1024  # the cause stands before the tracebacks of all of a model's processes
 _TAIL_LINES = 6
 
 
@@ -27,15 +26,14 @@ def explain_end(code: int | None, log_path: Path, symptoms: tuple[Symptom, ...])
     """The cause in one sentence: a known symptom, else the last lines of the log."""
     tail = read_tail(log_path)
     how = describe_exit(code)
-    known = _find_symptom(symptoms, tail)
+    known = find_symptom(symptoms, tail, code)
     if known is not None:
-        symptom, detail = known
-        cause = f"{symptom.cause}{f': {detail}' if detail else ''}"
-        return EngineError(f"{cause} (the engine {how})", hint=symptom.hint)
-    if code == 128 + signal.SIGKILL:
         return EngineError(
-            f"the engine {how}, most often by the kernel because memory ran out",
-            hint="free memory, or use a smaller --context-length or --concurrency",
+            f"{known.cause} (the engine {how})",
+            hint=known.symptom.hint,
+            symptom=known.symptom.code,
+            cause=known.symptom.cause,
+            detail=known.detail,
         )
     last = [line for line in tail.splitlines() if line.strip()][-_TAIL_LINES:]
     shown = "".join(f"\n    {line.rstrip()}" for line in last)
@@ -69,11 +67,3 @@ def _read_end(path: Path, size_bytes: int) -> bytes:
 def _name_signal(number: int) -> str:
     known = number in set(signal.Signals)
     return signal.Signals(number).name if known else f"signal {number}"
-
-
-def _find_symptom(symptoms: tuple[Symptom, ...], text: str) -> tuple[Symptom, str | None] | None:
-    for symptom in symptoms:
-        match = re.search(symptom.pattern, text)
-        if match:
-            return symptom, match.groupdict().get("detail")
-    return None

@@ -245,7 +245,7 @@ class Supervisor:
         if not limits.count:
             return error
         tried = f"{limits.count} restarts within {format_duration(limits.window_s)} did not help"
-        return EngineError(f"{tried}: {error.message}", hint=error.hint)
+        return EngineError(f"{tried}: {error.message}", hint=error.hint, symptom=error.symptom)
 
     def _running(self) -> EngineProcess:
         if self._engine is None:

@@ -51,7 +51,14 @@ def test_it_runs_on_the_cpu_with_a_cache_of_whole_blocks_and_one_more():
 
 
 def test_it_stays_on_the_cpu_beside_a_gpu():
-    assert choose(make_gpu(), context_length=2048).device == "cpu"
+    assert choose(make_gpu(), context_length=2048, allow_cpu=True).device == "cpu"
+
+
+def test_beside_a_gpu_the_cpu_has_to_be_asked_for():
+    with pytest.raises(NothingFitsError, match="would run it on the CPU") as error:
+        choose(make_gpu())
+    assert error.value.hint == "--allow-cpu lets it"
+    assert choose(make_gpu(), profile="vllm-bf16-tp1-pp1").device == "cpu"
 
 
 def test_what_needs_several_gpus_does_not_run_on_it():

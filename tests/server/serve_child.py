@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 
 from nimctl.core.engine_address import EngineAddress
-from nimctl.core.plan import Launch, Symptom
+from nimctl.core.plan import Launch
 from nimctl.core.startup import LogSigns, Phase, PhaseSign
+from nimctl.core.symptom import Symptom
 from nimctl.errors import NimctlError
 from nimctl.server import (
     AnswersAgain,

@@ -1,8 +1,11 @@
 """The cause of an engine's end comes from the end of its own life's log."""
 
+import signal
+
 import pytest
 
-from nimctl.core.plan import Symptom
+from nimctl.core.symptom import Symptom
+from nimctl.engines.symptoms import LLAMA_CPP
 from nimctl.server.guard import START_MARK
 from nimctl.server.last_words import explain_end, read_tail
 
@@ -49,5 +52,18 @@ def test_how_it_ended(log, code, how):
     )
 
 
-def test_killed_means_memory_most_often(log):
-    assert "memory ran out" in explain_end(128 + 9, log, ()).message
+@pytest.mark.parametrize(
+    ("number", "symptom", "told"),
+    [
+        (signal.SIGKILL, "killed", "memory most likely ran out (the engine was ended by SIGKILL)"),
+        (
+            signal.SIGILL,
+            "illegal-instruction",
+            "the engine was built for a newer processor than this one (the engine was ended by "
+            "SIGILL)",
+        ),
+    ],
+)
+def test_some_signals_say_why(log, number, symptom, told):
+    error = explain_end(128 + number, log, LLAMA_CPP)
+    assert (error.symptom, error.message) == (symptom, told)

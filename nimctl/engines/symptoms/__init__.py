@@ -1,0 +1,13 @@
+"""What is known of how engines fail: one table for each, and those that all share; data only.
+
+`tests/engines/symptoms` holds a real log of each. In a table the more telling come first. A hint
+names commands and options that exist; a test follows that.
+"""
+
+from nimctl.engines.symptoms import llama_cpp, tensorrt_llm, vllm
+
+LLAMA_CPP = llama_cpp.SYMPTOMS
+TENSORRT_LLM = tensorrt_llm.SYMPTOMS
+VLLM = vllm.SYMPTOMS
+
+__all__ = ["LLAMA_CPP", "TENSORRT_LLM", "VLLM"]
