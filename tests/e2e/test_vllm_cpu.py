@@ -87,6 +87,11 @@ def test_it_answers_as_planned(serve, nimctl, weights, vllm_environment):
     memory = json.loads(shown.stdout)["profiles"][0]["plan"]["memory_per_device"]
     held_bytes = server.count_memory_bytes()
     assert memory["needed_low_bytes"] < held_bytes < memory["needed_high_bytes"]
+    assert server.phases[-5:] == ["starting", "loading", "allocating", "warming", "ready"]
+    told = server.memory
+    assert told["needed"]["actual_bytes"] == pytest.approx(held_bytes, rel=0.1)
+    # It prints hundredths of a GiB.
+    assert abs(told["kv_cache"]["actual_bytes"] - told["kv_cache"]["predicted_bytes"]) < 2**30 / 100
 
 
 @pytest.mark.parametrize(

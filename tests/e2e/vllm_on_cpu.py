@@ -38,12 +38,16 @@ class VllmServer:
             env=environment,
         )
         self.url = None
+        self.phases, self.memory = [], {}
 
     def wait_until_ready(self):
         for line in self.process.stdout:
             event = json.loads(line)
+            if event["event"] == "phase":
+                self.phases.append(event["phase"])
             if event["event"] == "ready":
                 self.url = event["url"]
+                self.memory = event["memory"]
                 return self
         raise AssertionError(f"{self.process.stderr.read()}\n{self.read_log()[-4000:]}")
 
