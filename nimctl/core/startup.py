@@ -41,7 +41,7 @@ class MemorySign:
 
     Attributes:
         part: A part of `MemoryBudget`, e.g. `weights`.
-        pattern: Regular expression found in the line; its groups `size` and `unit` (MiB, GiB), and
+        pattern: Regular expression found in the line; its groups `size` and `unit`, and
             `device`, where the engine tells each device's.
         adds: The sizes of several lines for one device are added up; else the last one counts.
     """
@@ -74,7 +74,7 @@ class PhaseSeen:
     total: int | None = None
 
 
-_UNITS = {"MiB": MIB, "GiB": GIB}
+_UNITS = {"MiB": MIB, "GiB": GIB, "GB": GIB}  # SGLang calls them so
 
 
 def read_phase(signs: LogSigns, line: str) -> PhaseSeen | None:

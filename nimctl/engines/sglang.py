@@ -23,6 +23,7 @@ from nimctl.core.symptom import Symptom
 from nimctl.core.units import MIB
 from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS, choice_as_grammar
 from nimctl.engines.option_rules import switched, told_elsewhere, valued
+from nimctl.engines.sglang_log import SIGNS
 from nimctl.engines.writing import (
     always,
     listen,
@@ -236,6 +237,7 @@ def launch(plan: Plan, site: Site) -> Launch:
         (*arguments, *written.arguments, *listen(site)),
         spelling=SPELLING,
         symptoms=SYMPTOMS,
+        signs=SIGNS,
         env={**plan.gpu_environment, **offline_environment(), **written.env},
     )
 

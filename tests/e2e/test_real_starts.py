@@ -1,4 +1,4 @@
-"""Starts of the real engine: their phases, their memory beside the prediction, and the next start."""
+"""Real starts: their phases, their memory beside the prediction, and what the next start knows."""
 
 import json
 

@@ -7,6 +7,7 @@ import pytest
 from nimctl.core.startup import Phase, is_memory_line, read_memory, read_phase
 from nimctl.core.units import GIB, MIB
 from nimctl.engines.llama_cpp_log import SIGNS as LLAMA_CPP
+from nimctl.engines.sglang_log import SIGNS as SGLANG
 from nimctl.engines.tensorrt_llm_log import SIGNS as TENSORRT_LLM
 from nimctl.engines.vllm_log import SIGNS as VLLM
 
@@ -33,6 +34,7 @@ def read_lines(name):
         ("vllm_one_gpu.log", VLLM, [LOADING, COMPILING]),
         ("vllm_graphs.log", VLLM, [ALLOCATING, CAPTURING]),
         ("tensorrt_llm_gb10.log", TENSORRT_LLM, [LOADING, ALLOCATING, COMPILING, CAPTURING]),
+        ("sglang.log", SGLANG, [LOADING, ALLOCATING, CAPTURING]),
     ],
 )
 def test_phases_come_in_the_order_of_the_engine(name, signs, phases):
@@ -46,6 +48,7 @@ def test_phases_come_in_the_order_of_the_engine(name, signs, phases):
         ("vllm_two_gpus.log", VLLM, [(5, 9), (8, 9), (9, 9)]),
         ("vllm_graphs.log", VLLM, [(2, 2), (1, 1)]),
         ("tensorrt_llm_gb10.log", TENSORRT_LLM, [(801, 801)]),
+        ("sglang.log", SGLANG, [(0, 4), (1, 4), (23, 23)]),
     ],
 )
 def test_progress_bars_are_counted(name, signs, counts):
@@ -78,6 +81,12 @@ def test_progress_bars_are_counted(name, signs, counts):
         ("vllm_one_gpu.log", VLLM, "gpu", {"weights": 7.64 * GIB}),
         ("vllm_two_gpus.log", VLLM, "gpu", {"weights": 12.66 * GIB}),
         ("vllm_graphs.log", VLLM, "gpu", {"kv_cache": 54.45 * GIB, "graphs": 0.46 * GIB}),
+        (
+            "sglang.log",
+            SGLANG,
+            "gpu",
+            {"weights": 8.13 * GIB, "kv_cache": 108.24 * GIB, "graphs": 1.04 * GIB},
+        ),
         (
             "tensorrt_llm_gb10.log",
             TENSORRT_LLM,
