@@ -9,7 +9,7 @@ from nimctl.cache import Cache
 from nimctl.cli.adapters import find_adapters
 from nimctl.cli.documents import selection_document
 from nimctl.cli.facts import Machine, judge
-from nimctl.cli.launch_text import launch_document, print_overridden
+from nimctl.cli.launch_text import launch_document, print_arguments, print_overridden
 from nimctl.cli.launching import choose_served_names, make_launch, make_state_dir
 from nimctl.cli.left_out import count_left_out
 from nimctl.cli.listing_text import ID_DIGITS, print_budget
@@ -189,8 +189,10 @@ def _missing_document(missing: MissingEngine | None) -> dict[str, str] | None:
     }
 
 
-def print_choice(choice: Choice, engine_args: tuple[str, ...] = ()) -> None:
-    """A choice for a person: profile, reason, memory, command."""
+def print_choice(
+    choice: Choice, engine_args: tuple[str, ...] = (), *, with_origins: bool = False
+) -> None:
+    """A choice for a person: profile, reason, memory, command; and who set each argument of it."""
     profile, plan = choice.verdict.profile, choice.plan
     print_line(f"{bold(profile.description)}  ({profile.id[:ID_DIGITS]})")
     gpus = ", ".join(f"({gpu.index}) {gpu.name}" for gpu in plan.gpus)
@@ -217,3 +219,5 @@ def print_choice(choice: Choice, engine_args: tuple[str, ...] = ()) -> None:
         print_line(f"  {name}={shlex.quote(value)} \\")
     print_line(f"  {shlex.join(launch.argv)}")
     print_overridden(launch)
+    if with_origins:
+        print_arguments(launch)

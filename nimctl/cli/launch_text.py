@@ -8,8 +8,6 @@ from nimctl.cli.terminal import bold, print_line
 from nimctl.core.launch_arguments import Argument, Overridden
 from nimctl.core.plan import Launch
 
-_WIDEST = 56
-
 
 def launch_document(launch: Launch) -> dict[str, Any]:
     """Each argument with who set it, what is overridden, and the options file, as JSON."""
@@ -57,8 +55,8 @@ def describe_overridden(one: Overridden) -> str:
 
 def _print_table(title: str, rows: Iterable[tuple[str, Argument]]) -> None:
     told = [(text, argument.origin) for text, argument in rows]
-    width = min(max((len(text) for text, _ in told), default=0), _WIDEST)
+    width = max(len(origin) for _, origin in told)
     print_line()
     print_line(bold(title))
     for text, origin in told:
-        print_line(f"  {text:<{width}}  {origin}")
+        print_line(f"  {origin:<{width}}  {text}")

@@ -13,11 +13,10 @@ from nimctl.cli.choosing import (
     explain_choice,
     find_compiled_dir,
     launch_of,
-    preview_launch,
     print_choice,
 )
 from nimctl.cli.gateway_settings import choose_tls, make_gateway_config, read_api_keys
-from nimctl.cli.launch_text import describe_overridden, print_arguments
+from nimctl.cli.launch_text import describe_overridden
 from nimctl.cli.launching import choose_served_names, make_state_dir
 from nimctl.cli.log_files import new_log_file
 from nimctl.cli.registry import ServerRecord, describe_self
@@ -40,8 +39,7 @@ def print_plan(choice: Choice, engine_args: tuple[str, ...], *, json: bool) -> N
     if json:
         print_json(choice_document(choice, engine_args))
         return
-    print_choice(choice, engine_args)
-    print_arguments(preview_launch(choice, engine_args))
+    print_choice(choice, engine_args, with_origins=True)
     print_line()
     print_line(bold("Gateway"))
     scheme = "http" if choose_tls(settings) is None else "https"

@@ -13,9 +13,11 @@ def check_options(case: Case) -> Iterator[Finding]:
     traits = case.traits
     version = read_version(case.installed.version) if case.installed else None
     for name, sentence in find_refusals(traits.options, traits.title, version, case.wish.options):
+        option = "--" + name.replace("_", "-")
         yield Finding(
             check="option",
-            fit=Fit.EXCLUDED,
+            fit=Fit.INCOMPATIBLE,
             message=sentence,
-            need="--" + name.replace("_", "-"),
+            need=option,
+            hint=f"leave {option} out, or use an engine that honours it",
         )
