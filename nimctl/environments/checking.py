@@ -12,7 +12,8 @@ from nimctl.errors import EngineError
 
 CHECK_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 _TIMEOUT_S = 300.0
-_ARGUMENT = {"tensorrt_llm": "--help"}  # trtllm-serve does not tell its version
+# trtllm-serve does not tell its version; SGLang has a command for it.
+_ARGUMENT = {"tensorrt_llm": "--help", "sglang": "version"}
 
 
 def list_checks(

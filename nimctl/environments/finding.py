@@ -39,6 +39,7 @@ class _Whereabouts:
 _GPU_ENGINES = (
     _Whereabouts(name="tensorrt_llm", distribution="tensorrt_llm", script="trtllm-serve"),
     _Whereabouts(name="vllm", distribution="vllm", script="vllm"),
+    _Whereabouts(name="sglang", distribution="sglang", script="sglang"),
 )
 _LLAMA_SERVER = _Whereabouts(name="llama.cpp", distribution="", script="llama-server")
 

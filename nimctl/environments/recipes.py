@@ -66,7 +66,7 @@ RECIPES = (
         title="vLLM",
         device="gpu",
         package="vllm",
-        versions=">=0.10,<1",
+        versions=">=0.10.2,<1",  # the first that listens on a unix socket
         script="vllm",
         imports=("vllm._custom_ops",),
     ),
@@ -84,6 +84,15 @@ RECIPES = (
         leave_out=("torchaudio", "torchcodec", "torchvision"),
         stands_for="vllm",
         disk_bytes=int(3.6 * GIB),
+    ),
+    Recipe(
+        engine="sglang",
+        title="SGLang",
+        device="gpu",
+        package="sglang",
+        versions=">=0.5.23,<1",
+        script="sglang",
+        imports=("sglang",),
     ),
     Recipe(
         engine="llama.cpp",

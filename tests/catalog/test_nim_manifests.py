@@ -74,7 +74,7 @@ def test_descriptions_are_those_of_nims_listing():
         "tensorrt_llm-h100-bf16-tp2-pp1-throughput",
         "vllm-bf16-tp1-pp1",
         "tensorrt_llm-a10g-bf16-tp1-pp1",
-        "sglang-bf16-tp4-pp1-balanced",
+        "lmdeploy-bf16-tp4-pp1-balanced",
         "vllm",
         "",
         "vllm-nvfp4-tp1-pp1",
@@ -150,6 +150,13 @@ def test_a_gpu_is_named_with_or_without_its_vendor(tag):
 # Against what nimctl knows
 
 
+def test_a_profile_for_sglang_loads_the_checkpoint_that_vllm_loads():
+    text = (NIM / "v2_llm.yaml").read_text().replace("lmdeploy", "sglang")
+    profile = next(one for one in judge(parse(text)).profiles if one.engine == "sglang")
+    assert profile.description == "sglang-bf16-tp4-pp1"
+    assert profile.artifact.format == "safetensors"
+
+
 def test_profiles_nimctl_can_judge_are_kept_under_nims_ids_and_the_others_are_said():
     manifest = judge(read("v2_llm.yaml"))
     assert [(profile.id[:4], profile.description) for profile in manifest.profiles] == [
@@ -159,9 +166,10 @@ def test_profiles_nimctl_can_judge_are_kept_under_nims_ids_and_the_others_are_sa
         ("c583", "tensorrt_llm-h100-bf16-tp2-pp1-throughput"),
         ("d694", "vllm-gb10-bf16-tp1-pp1"),
         ("e7a5", "tensorrt_llm-a10g-bf16-tp1-pp1"),
-        ("f8b6", "sglang-bf16-tp4-pp1"),
     ]
     assert [str(one).removeprefix("nim.yaml:") for one in manifest.left_out] == [
+        "67: profile f8b6e0dae1a0 (lmdeploy-bf16-tp4-pp1-balanced) is left out: nimctl has no "
+        "engine lmdeploy",
         "69: profile 09c7f1ebf2b1 (vllm) is left out: its tags name no precision",
         "71: profile 1ad802fc03c2 (without tags) is left out: its tags name no engine",
         "73: profile 420c0de5-cd5 (vllm-nvfp4-tp1-pp1) is left out: the bytes of nvfp4 weights "
