@@ -7,6 +7,7 @@ from typing import Any
 
 from nimctl.cache import Cache
 from nimctl.cli.adapters import find_adapters
+from nimctl.cli.containing import contain_launch, keep_image_profiles
 from nimctl.cli.documents import selection_document
 from nimctl.cli.facts import Machine, judge
 from nimctl.cli.launch_text import launch_document, print_arguments, print_overridden
@@ -55,6 +56,7 @@ def choose(manifest: Manifest, machine: Machine, settings: Settings, wish: Wish)
     Raises:
         NothingFitsError: none can.
     """
+    manifest = keep_image_profiles(manifest, settings)
     selection = judge(manifest, machine, wish, settings)
     missing = find_missing_engine(manifest, machine, wish, settings, selection)
     try:
@@ -124,12 +126,24 @@ def launch_of(
         settings=choice.settings,
         engine_args=engine_args,
     )
-    if compiled_dir is None:
-        return launch
-    variables = list_cache_variables(
-        TRAITS[choice.installed.name], choice.plan, compiled_dir, choice.settings.environment
+    if compiled_dir is not None:
+        variables = list_cache_variables(
+            TRAITS[choice.installed.name], choice.plan, compiled_dir, choice.settings.environment
+        )
+        launch = replace(launch, env={**launch.env, **variables})
+    return contain_launch(
+        launch,
+        choice.plan,
+        choice.settings,
+        state_dir=state_dir,
+        read_only=(weights_dir, *_list_adapter_folders(choice)),
+        writable=() if compiled_dir is None else (compiled_dir,),
     )
-    return replace(launch, env={**launch.env, **variables})
+
+
+def _list_adapter_folders(choice: Choice) -> tuple[Path, ...]:
+    adapters = find_adapters(choice.settings, TRAITS[choice.installed.name])
+    return tuple(Path(one.path) for one in adapters)
 
 
 def explain_choice(selection: Selection) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nimctl.cache.papers import list_manifests
 from nimctl.catalog import Catalog, UnjudgedModelError, load_catalog
 from nimctl.cli.asked import is_address
+from nimctl.cli.containing import list_image_engines
 from nimctl.cli.known_speeds import read_benches, read_memory, use_benches, use_held
 from nimctl.cli.launching import read_options
 from nimctl.cli.supplying import read_supplies
@@ -76,7 +77,8 @@ def read_machine(settings: Settings, other: str | None, *, again: bool = False) 
 
         return Machine(
             hardware=probe_machine(settings.environment, open_bandwidth_record(again=again)),
-            engines=find_engines(settings.environment, settings.engines_dir, settings.engine_path),
+            engines=list_image_engines(settings)
+            or find_engines(settings.environment, settings.engines_dir, settings.engine_path),
             benches=read_benches(),
             memory=read_memory(),
         )
@@ -85,7 +87,7 @@ def read_machine(settings: Settings, other: str | None, *, again: bool = False) 
     if not Path(other).exists() and "/" not in other and not other.endswith(".json"):
         return Machine(
             hardware=find_preset(other),
-            engines=_assume_engines(),
+            engines=list_image_engines(settings) or _assume_engines(),
             source=f"preset {other}",
             engines_assumed=True,
             benches=read_benches(),
@@ -94,7 +96,8 @@ def read_machine(settings: Settings, other: str | None, *, again: bool = False) 
     lines = recorded.extra.get("engines")
     return Machine(
         hardware=recorded.hardware,
-        engines=(
+        engines=list_image_engines(settings)
+        or (
             _assume_engines()
             if lines is None
             else tuple(_read_engine(line, other) for line in lines)

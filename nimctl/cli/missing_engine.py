@@ -52,7 +52,7 @@ def find_missing_engine(
     """
     have = {engine.name for engine in machine.engines}
     lacking = {profile.engine for profile in manifest.profiles} - have
-    if not lacking:
+    if not lacking or settings.container is not None:
         return None
     has_gpu = bool(machine.hardware.gpus)
     recipes = {name: find_recipe(name, has_gpu=has_gpu) for name in lacking}

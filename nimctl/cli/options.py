@@ -23,6 +23,13 @@ EnginePath = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The engine's program: vllm, trtllm-serve, llama-server."),
 ]
+Container = Annotated[
+    str | None,
+    typer.Option(metavar="PROGRAM", help="Run the engine's own image, with docker or podman."),
+]
+Image = Annotated[
+    str | None, typer.Option("--image", metavar="NAME", help="The image to run with --container.")
+]
 Precision = Annotated[
     str | None, typer.Option(help="Precision of the weights, e.g. fp8, bf16 or q4_k_m.")
 ]

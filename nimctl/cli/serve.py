@@ -63,6 +63,8 @@ def serve(
     profile: options.Profile = None,
     engine: options.Engine = None,
     engine_path: options.EnginePath = None,
+    container: options.Container = None,
+    image: options.Image = None,
     precision: options.Precision = None,
     goal: options.Goal = None,
     context_length: options.ContextLength = None,
@@ -114,6 +116,8 @@ def serve(
         profile=profile,
         engine=engine,
         engine_path=engine_path,
+        container=container,
+        container_image=image,
         precision=precision,
         goal=goal,
         context_length=context_length,
@@ -168,12 +172,14 @@ def serve(
         else:
             outside.serve_outside(settings, model, json=json)
         return
-    from nimctl.cli import choosing, facts, missing_engine, serve_events, serving
+    from nimctl.cli import choosing, containing, facts, missing_engine, serve_events, serving
 
     manifest = facts.find_model(facts.open_catalog(settings), settings, model)
     facts.require_dry_run(hardware, dry_run=dry_run)
     if json and not (dry_run or detach):
         serve_events.tell_stage("resolving")
+    if not dry_run:
+        containing.require_container_program(settings)
     machine = facts.read_machine(settings, hardware)
     wish = facts.make_wish(settings, gpus)
     if install and not dry_run:

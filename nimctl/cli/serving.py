@@ -15,6 +15,7 @@ from nimctl.cli.choosing import (
     launch_of,
     print_choice,
 )
+from nimctl.cli.containing import bring_engine_image
 from nimctl.cli.gateway_settings import choose_tls, make_gateway_config, read_api_keys
 from nimctl.cli.launch_text import describe_overridden
 from nimctl.cli.launching import choose_served_names, make_state_dir
@@ -69,6 +70,7 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
     print_note(_describe_choice(choice))
     if choice.missing is not None:
         print_note(f"better: {describe_missing(choice.missing)}, or add --install")
+    bring_engine_image(choice.installed.name, settings)
     artifact = choice.verdict.profile.artifact
     if json and not is_in_place(artifact) and find_files(artifact, settings) is None:
         tell_stage("downloading")

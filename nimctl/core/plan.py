@@ -121,6 +121,7 @@ class Launch:
         arguments: Who set what of the arguments after the program.
         overridden: What was to be said and is not, as something stronger says otherwise.
         entries: Who set what of the options file: `(key, value)` as its words.
+        afterwards: A command that removes what would outlive the process; empty where nothing does.
     """
 
     argv: tuple[str, ...]
@@ -133,3 +134,4 @@ class Launch:
     arguments: tuple[Argument, ...] = ()
     overridden: tuple[Overridden, ...] = ()
     entries: tuple[Argument, ...] = ()
+    afterwards: tuple[str, ...] = ()

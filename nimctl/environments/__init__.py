@@ -1,6 +1,7 @@
 """Where engines live on this machine: found, installed aside, checked by running them, removed."""
 
 from nimctl.environments.checking import check_engine
+from nimctl.environments.containers import bring_image, find_container_program
 from nimctl.environments.finding import find_engines, list_engines, read_engine_at
 from nimctl.environments.in_use import hold_engine
 from nimctl.environments.installing import Installation, InstallRequest, install_engine
@@ -15,7 +16,9 @@ __all__ = [
     "Installation",
     "ManagedEngine",
     "Recipe",
+    "bring_image",
     "check_engine",
+    "find_container_program",
     "find_engines",
     "find_recipe",
     "hold_engine",

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -139,6 +140,7 @@ class EngineProcess:
                 "--log", str(self._log_path),
                 "--log-bytes", str(self._log_bytes),
                 "--cleanup", str(self._state_dir),
+                *self._describe_afterwards(),
                 "--", *self._launch.argv,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
@@ -148,6 +150,10 @@ class EngineProcess:
             )  # fmt: skip
         finally:
             os.close(log)
+
+    def _describe_afterwards(self) -> tuple[str, ...]:
+        afterwards = self._launch.afterwards
+        return ("--afterwards", json.dumps(afterwards)) if afterwards else ()
 
     def _prepare_state_dir(self) -> None:
         """Make the folder anew where the last guard removed it, and nothing stale in it.

@@ -1,6 +1,7 @@
 """Starts an engine so that it cannot outlive nimctl, and keeps what it prints within bounds.
 
-Run as a file: `python guard.py --log FILE [--log-bytes N] [--cleanup DIR] -- PROGRAM ARGUMENT...`.
+Run as a file: `python guard.py --log FILE [--log-bytes N] [--cleanup DIR] [--afterwards COMMAND] --
+PROGRAM ARGUMENT...`, where COMMAND is a list in JSON, run when the program has ended.
 The guard starts the program in a process group of its own and holds one end of a pipe (its standard
 input) whose other end nimctl holds. When nimctl is gone the pipe closes, SIGKILL included, and the
 guard ends the whole group. When the program ends first, the guard ends with the same exit code, or
@@ -13,6 +14,7 @@ cost little.
 import argparse
 import contextlib
 import ctypes
+import json
 import os
 import selectors
 import shutil
@@ -29,6 +31,7 @@ LOGS_KEPT = 2
 # Begins the lines the guard itself writes; the last one in a log is where the engine's life began.
 START_MARK = "--- nimctl starts the engine, "
 
+AFTERWARDS_S = 20.0
 _READ_BYTES = 64 * 1024
 _PIPE_BYTES = 1024 * 1024
 _POLL_S = 0.05
@@ -109,6 +112,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--log", required=True)
     parser.add_argument("--log-bytes", type=int, default=LOG_BYTES)
     parser.add_argument("--cleanup", help="a folder to remove at the end")
+    parser.add_argument("--afterwards", type=json.loads, help="a command to run at the end")
     options = parser.parse_args(arguments[:separator])
     log = RotatingLog(options.log, limit_bytes=options.log_bytes)
     log.write(f"{START_MARK}{time.strftime('%Y-%m-%d %H:%M:%S')} ---\n".encode())
@@ -116,8 +120,19 @@ def main(arguments: list[str]) -> int:
     try:
         return _Guard(log).run(arguments[separator + 1 :])
     finally:
+        if options.afterwards:
+            _run_afterwards(options.afterwards)
         if options.cleanup:
             shutil.rmtree(options.cleanup, ignore_errors=True)
+
+
+def _run_afterwards(command: list[str]) -> None:
+    """Remove what the program left elsewhere; mostly it has left nothing, so no word is heard."""
+    quiet = subprocess.DEVNULL
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            command, stdin=quiet, stdout=quiet, stderr=quiet, timeout=AFTERWARDS_S, check=False
+        )
 
 
 class _Guard:

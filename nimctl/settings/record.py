@@ -33,6 +33,8 @@ class Settings:
     cache_dir: Path
     engines_dir: Path | None
     engine_path: Path | None
+    container: Literal["docker", "podman"] | None
+    container_image: str | None
     manifest_dirs: tuple[Path, ...]
     profile: str | None
     engine: EngineName | None

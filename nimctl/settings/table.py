@@ -116,6 +116,20 @@ KEYS: tuple[Key, ...] = (
         help="The program of the engine to run: vllm, trtllm-serve or llama-server.",
     ),
     Key(
+        name="container",
+        convert=values.choice("docker", "podman"),
+        environment=("NIMCTL_CONTAINER",),
+        help="Run the engine out of its makers' image, with docker or podman.",
+    ),
+    Key(
+        name="container_image",
+        convert=values.text,
+        option="--image",
+        environment=("NIMCTL_CONTAINER_IMAGE",),
+        names_programs=True,
+        help="The image to run instead of the one of the version nimctl takes.",
+    ),
+    Key(
         name="manifest_dirs",
         convert=values.paths,
         default=(),
