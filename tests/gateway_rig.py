@@ -77,7 +77,7 @@ class Engine:
 class RunningGateway:
     """A gateway in a thread, and what it told its owner."""
 
-    def __init__(self, folder, config, model, new_loop):
+    def __init__(self, folder, config, model, new_loop, tracing=None):
         self.state = EngineState()
         self.troubles, self.records, self.notes, self.loop_faults = [], [], [], []
         self.uds = str(folder / "gateway.sock")
@@ -89,6 +89,7 @@ class RunningGateway:
             config=config,
             model=model,
             engine=self.state,
+            tracing=tracing,
             on_engine_trouble=self.troubles.append,
             on_access=self.records.append,
             on_note=self.notes.append,
@@ -211,10 +212,10 @@ def start_gateway(tmp_path):
     """Start gateways on free ports; all are closed at the end, and none may have had a bug."""
     gateways = []
 
-    def start(engine=None, new_loop=new_event_loop, served=(), **config):
+    def start(engine=None, new_loop=new_event_loop, served=(), tracing=None, **config):
         config = GatewayConfig(**{"port": 0, **config})
         model = replace(MODEL, **dict(served))
-        gateways.append(RunningGateway(tmp_path, config, model, new_loop))
+        gateways.append(RunningGateway(tmp_path, config, model, new_loop, tracing))
         if engine is not None:
             gateways[-1].state.ready(engine.address)
         return gateways[-1]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from nimctl import __version__
 from nimctl.cli.access_log import make_access_log
 from nimctl.cli.registry import ServerRecord, registered
 from nimctl.cli.terminal import print_note
@@ -16,6 +17,8 @@ from nimctl.server import (
     ServeEvent,
     ServeRequest,
     Stopping,
+    TraceTarget,
+    Tracing,
     notify,
     serve_model,
 )
@@ -33,6 +36,7 @@ def run_server(
     Raises:
         NimctlError: the engine or the address cannot be had.
     """
+    tracing = _make_tracing(settings)
     with registered(record) as note:
 
         def on_event(event: ServeEvent) -> None:
@@ -45,7 +49,20 @@ def run_server(
             on_event=on_event,
             on_access=make_access_log(settings.log_level, settings.log_format),
             on_note=print_note,
+            tracing=tracing,
         )
+
+
+def _make_tracing(settings: Settings) -> Tracing | None:
+    """Spans of requests, where they are asked for."""
+    if not settings.otel or settings.otel_traces_exporter == "none":
+        return None
+    target = TraceTarget(
+        service_name=settings.otel_service_name,
+        exporter=settings.otel_traces_exporter,
+        endpoint=settings.otel_endpoint,
+    )
+    return Tracing(target, version=__version__)
 
 
 def _notify_manager(event: ServeEvent, environment: Mapping[str, str]) -> None:

@@ -10,6 +10,8 @@ from nimctl.server.gateway import (
     GatewayConfig,
     ServedModel,
     TlsFiles,
+    TraceTarget,
+    Tracing,
 )
 from nimctl.server.gateway.engine_call import (
     EngineAnswer,
@@ -62,6 +64,8 @@ __all__ = [
     "Stopping",
     "TlsFiles",
     "TokenQuestion",
+    "TraceTarget",
+    "Tracing",
     "WatchLimits",
     "by_chat",
     "by_completion",

@@ -21,6 +21,7 @@ from nimctl.server.gateway import (
     Gateway,
     GatewayConfig,
     ServedModel,
+    Tracing,
     new_event_loop,
 )
 from nimctl.server.outside import Lookout, OutsideRequest
@@ -108,8 +109,9 @@ def serve_model(
     on_event: Callable[[ServeEvent], None],
     on_access: Callable[[AccessRecord], None] = lambda record: None,
     on_note: Callable[[str], None] = lambda text: None,
+    tracing: Tracing | None = None,
 ) -> None:
-    """Serve until a signal asks to stop; open streams are finished first.
+    """Serve until a signal asks to stop; open streams are finished first, spans are sent last.
 
     Raises:
         EngineError: the engine could not be started, ended more often than it is started again, or
@@ -117,8 +119,12 @@ def serve_model(
         InputError: the address is taken or cannot be used; an engine elsewhere refuses.
         InterruptedByUserError: Ctrl-C came before the model was ready.
     """
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_Serving(request, on_event, on_access, on_note).run())
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_Serving(request, on_event, on_access, on_note, tracing).run())
+    finally:
+        if tracing is not None:
+            tracing.close()
 
 
 class _Serving:
@@ -128,6 +134,7 @@ class _Serving:
         on_event: Callable[[ServeEvent], None],
         on_access: Callable[[AccessRecord], None],
         on_note: Callable[[str], None],
+        tracing: Tracing | None,
     ) -> None:
         self._on_event = on_event
         self._url = ""
@@ -136,6 +143,7 @@ class _Serving:
             config=request.gateway,
             model=request.model if isinstance(request, ServeRequest) else _NOT_KNOWN_YET,
             engine=self._state,
+            tracing=tracing,
             on_engine_trouble=lambda cause: self._keeper.alarm(),
             on_access=on_access,
             on_note=on_note,

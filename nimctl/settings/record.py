@@ -12,6 +12,7 @@ from nimctl.settings.table import KEYS
 from nimctl.settings.values import Secret
 
 ProgressForm = Literal["auto", "bars", "plain", "json", "none"]
+TracesExporter = Literal["otlp", "console", "none"]
 LogFormat = Literal["text", "json"]
 TlsMode = Literal["off", "tls", "mtls"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -100,6 +101,10 @@ class Settings:
     ngc_auth_endpoint: str
     log_level: LogLevel
     log_format: LogFormat
+    otel: bool
+    otel_service_name: str
+    otel_traces_exporter: TracesExporter
+    otel_endpoint: str
     start_timeout_s: float
     drain_timeout_s: float
     restart_limit: int

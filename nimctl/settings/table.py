@@ -574,6 +574,41 @@ KEYS: tuple[Key, ...] = (
         help="How requests are logged: text, or json with NIM's field names.",
     ),
     Key(
+        name="otel",
+        convert=values.truth,
+        default=False,
+        environment=("NIMCTL_OTEL", "NIM_ENABLE_OTEL"),
+        help="Whether requests are traced by OpenTelemetry (the extra `otel`).",
+    ),
+    Key(
+        name="otel_service_name",
+        convert=values.text,
+        default="nimctl",
+        environment=("NIMCTL_OTEL_SERVICE_NAME", "NIM_OTEL_SERVICE_NAME", "OTEL_SERVICE_NAME"),
+        help="What this server is called in traces.",
+    ),
+    Key(
+        name="otel_traces_exporter",
+        convert=values.choice("otlp", "console", "none"),
+        default="otlp",
+        environment=(
+            *("NIMCTL_OTEL_TRACES_EXPORTER", "NIM_OTEL_TRACES_EXPORTER"),
+            "OTEL_TRACES_EXPORTER",
+        ),
+        help="Where traces go: otlp (protobuf by HTTP), console (standard error) or none.",
+    ),
+    Key(
+        name="otel_endpoint",
+        convert=values.url,
+        default="http://localhost:4318",
+        environment=(
+            *("NIMCTL_OTEL_ENDPOINT", "NIM_OTEL_EXPORTER_OTLP_ENDPOINT"),
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+        guides_secret=True,
+        help="The OTLP collector's address, without /v1/traces.",
+    ),
+    Key(
         name="start_timeout_s",
         convert=values.seconds,
         default=600.0,

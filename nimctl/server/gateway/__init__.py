@@ -23,6 +23,7 @@ from nimctl.server.gateway.cors import Cors
 from nimctl.server.gateway.engine_figures import EngineFigures
 from nimctl.server.gateway.gateway import Gateway, new_event_loop
 from nimctl.server.gateway.tls import TlsFiles
+from nimctl.server.gateway.tracing import TraceTarget, Tracing
 
 __all__ = [
     "AccessRecord",
@@ -35,5 +36,7 @@ __all__ = [
     "GatewayConfig",
     "ServedModel",
     "TlsFiles",
+    "TraceTarget",
+    "Tracing",
     "new_event_loop",
 ]

@@ -29,6 +29,7 @@ from nimctl.server.gateway.wire import (
 CLIENT_CLOSED_REQUEST = 499
 # How long a refused client may go on sending before its connection is torn down.
 LINGER_S = 2.0
+_TRACED = ("generation", "management")
 _TOO_SLOW = error_answer(408, "The request came too slowly.", "request_timeout")
 
 
@@ -197,6 +198,8 @@ class ClientConnection(asyncio.Protocol):
         exchange.route = route.path
         if route.key_class is not None:
             exchange.key_name = service.keys.check(head, route.key_class)
+        if service.tracing is not None and route.key_class in _TRACED:
+            service.tracing.begin(exchange)
         if (head.content_length or 0) > service.config.max_body_bytes:
             raise RefusedError(*BODY_TOO_LONG)
         return route

@@ -1,9 +1,13 @@
 """One request on its way through the gateway: what was asked, and how it went."""
 
 import time
+from typing import TYPE_CHECKING
 
 from nimctl.server.gateway.config import AccessRecord
 from nimctl.server.gateway.wire import Answer, RequestHead
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 
 class Exchange:
@@ -20,6 +24,7 @@ class Exchange:
         adapter: The LoRA adapter that was to be loaded or unloaded.
         is_event_stream: The engine answers with server-sent events.
         last_bytes: The end of the engine's answer; counts of tokens are in it.
+        span: Of a trace, where those are asked for.
     """
 
     def __init__(self, head: RequestHead) -> None:
@@ -41,6 +46,7 @@ class Exchange:
         self.adapter: str | None = None
         self.is_event_stream = False
         self.last_bytes = b""
+        self.span: Span | None = None
 
     def take_body(self) -> bytes:
         """The body parts that were not passed on yet, which then count as passed on."""

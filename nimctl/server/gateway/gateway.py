@@ -21,6 +21,7 @@ from nimctl.server.gateway.keys import KeyRings
 from nimctl.server.gateway.ports import listen, listen_again
 from nimctl.server.gateway.service import Service
 from nimctl.server.gateway.tls import LOOK_EVERY_S, TlsFiles
+from nimctl.server.gateway.tracing import Tracing
 
 TICK_S = 0.1
 OPEN_FILES = 8192
@@ -46,6 +47,7 @@ class Gateway:
         config: GatewayConfig,
         model: ServedModel,
         engine: EngineState,
+        tracing: Tracing | None = None,
         on_engine_trouble: Callable[[str], None] = lambda cause: None,
         on_access: Callable[[AccessRecord], None] = lambda record: None,
         on_note: Callable[[str], None] = lambda text: None,
@@ -54,6 +56,7 @@ class Gateway:
 
         Args:
             engine: Read on every request; whoever supervises the engine sets it.
+            tracing: Makes spans of requests; its owner closes it.
             on_engine_trouble: Told in one sentence when the engine refuses or breaks a
                 connection or sends what is not HTTP.
             on_access: Told of every finished request.
@@ -64,6 +67,7 @@ class Gateway:
             config=config,
             model=model,
             engine=engine,
+            tracing=tracing,
             keys=KeyRings(config),
             on_engine_trouble=on_engine_trouble,
             on_access=on_access,

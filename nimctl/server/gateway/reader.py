@@ -65,6 +65,8 @@ class RequestReader:
 
     def refuse(self, answer: Answer) -> None:
         """Read no further, and have this answered after all that came before."""
+        if self.ended:
+            return  # the parser reads on to the end of what it was fed
         self.ended = True
         exchange = self._receiving
         if exchange is None or exchange.body_complete:

@@ -9,6 +9,7 @@ from nimctl.server.gateway.exchange import Exchange
 from nimctl.server.gateway.keys import KeyRings
 from nimctl.server.gateway.metrics import Metrics
 from nimctl.server.gateway.pool import EnginePool
+from nimctl.server.gateway.tracing import Tracing
 
 CANCEL = "/v1/responses/{id}/cancel"
 LOAD_ADAPTER = "/v1/load_lora_adapter"
@@ -23,6 +24,7 @@ class Service:
         on_engine_trouble: Told in one sentence when the engine does not answer as it should.
         on_access: Told of every finished request.
         admission: The places in the engine.
+        tracing: Makes spans of requests, where those are asked for.
         draining: No connection is kept for another request.
         answered_bytes: What the engine has given in answers that are over, failures left out.
         adapters: LoRA adapters loaded at the start or since.
@@ -37,6 +39,7 @@ class Service:
     admission: Admission
     pool: EnginePool = field(default_factory=EnginePool)
     metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing | None = None
     draining: bool = False
     answered_bytes: int = 0
     adapters: list[str] = field(init=False)
@@ -71,6 +74,8 @@ class Service:
                 self._note_adapter(exchange)
             elif exchange.cut_by != "client":
                 metrics.failed += 1
+        if self.tracing is not None and exchange.span is not None:
+            self.tracing.end(exchange, exchange.span)
         self.on_access(exchange.record())
 
     def _note_adapter(self, exchange: Exchange) -> None:
