@@ -10,7 +10,8 @@ from pathlib import PurePath
 from typing import Literal
 
 from nimctl.core.names import EngineName
-from nimctl.core.plan import Launch, Plan, Symptom
+from nimctl.core.plan import Launch, Plan
+from nimctl.core.symptom import Symptom
 
 ContainerTool = Literal["docker", "podman"]
 
