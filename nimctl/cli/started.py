@@ -12,6 +12,7 @@ from nimctl.core.memory_check import (
     WHOLE,
     MemoryCheck,
     check_memory,
+    count_gpu_memory,
     describe_surprise,
 )
 from nimctl.core.plan import Launch
@@ -65,7 +66,10 @@ class StartEvidence:
         plan = self._choice.plan
         actual = read_memory(self._launch.signs, memory.lines, plan.device)
         if plan.device == "gpu":
-            held = _read_gpu_memory(self._choice, memory.pids)
+            from nimctl.probe import read_gpus
+
+            now = read_gpus(self._choice.hardware.host)
+            held = count_gpu_memory(plan.gpus, now, memory.pids)
             return actual | ({} if held is None else {WHOLE: held})
         if memory.host is None:
             return actual
@@ -100,22 +104,3 @@ class StartEvidence:
             open_evidence().record_start(StartRecord(subject=subject, phases_s=phases_s), memory)
         except InputError as error:
             print_note(f"note: the start is not kept as evidence: {error.message}")
-
-
-def _read_gpu_memory(choice: Choice, pids: tuple[int, ...]) -> int | None:
-    """What the engine holds of the fullest of its GPUs.
-
-    By process, as the driver tells; in a container, where it knows no process of ours, by how much
-    less is free than before the start.
-    """
-    from nimctl.probe import read_gpus
-
-    now = {gpu.index: gpu for gpu in read_gpus(choice.hardware.host)}
-    held = []
-    for gpu in choice.plan.gpus:
-        there = now.get(gpu.index)
-        if there is None or there.memory_free_bytes is None or gpu.memory_free_bytes is None:
-            continue
-        mine = sum(one.memory_bytes or 0 for one in there.processes if one.pid in pids)
-        held.append(mine or max(gpu.memory_free_bytes - there.memory_free_bytes, 0))
-    return max(held, default=None)

@@ -1,8 +1,9 @@
 """What a plan predicts of an engine's memory, beside what a started engine holds."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from nimctl.core.hardware import Gpu
 from nimctl.core.memory import BudgetRule
 from nimctl.core.plan import Plan
 from nimctl.core.units import format_bytes
@@ -53,6 +54,30 @@ def check_memory(
         for part in predicted
         if part in actual
     )
+
+
+def count_gpu_memory(
+    before: Iterable[Gpu], now: Iterable[Gpu], pids: Collection[int]
+) -> int | None:
+    """Bytes an engine holds of the fullest of its GPUs; None where nobody tells.
+
+    By process, as the driver tells; in a container, where it knows no process of ours, by how much
+    less is free than before the start.
+
+    Args:
+        before: Its GPUs before the start.
+        now: All GPUs as they are.
+        pids: Its processes.
+    """
+    there = {gpu.index: gpu for gpu in now}
+    held = []
+    for gpu in before:
+        mine = there.get(gpu.index)
+        if mine is None or mine.memory_free_bytes is None or gpu.memory_free_bytes is None:
+            continue
+        by_process = sum(one.memory_bytes or 0 for one in mine.processes if one.pid in pids)
+        held.append(by_process or max(gpu.memory_free_bytes - mine.memory_free_bytes, 0))
+    return max(held, default=None)
 
 
 def describe_surprise(plan: Plan, rule: BudgetRule, checks: tuple[MemoryCheck, ...]) -> str | None:

@@ -135,3 +135,8 @@ class Launch:
     overridden: tuple[Overridden, ...] = ()
     entries: tuple[Argument, ...] = ()
     afterwards: tuple[str, ...] = ()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the engine's processes are those of this launch, and not a container's."""
+        return not self.afterwards

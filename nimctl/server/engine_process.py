@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nimctl.core.plan import Launch
@@ -206,11 +206,13 @@ class EngineProcess:
         times = StartTimes(
             load_s=loaded - began, first_token_s=first_token_s, phases_s=watch.durations_s
         )
-        memory = EngineMemory(
-            pids=tuple(session.list_pids()),
-            lines=tuple(watch.memory_lines),
-            host=await asyncio.to_thread(session.read_memory),
-        )
+        memory = EngineMemory(lines=tuple(watch.memory_lines))
+        if session is not None:
+            memory = replace(
+                memory,
+                pids=tuple(session.list_pids()),
+                host=await asyncio.to_thread(session.read_memory),
+            )
         return times, memory
 
     async def _look(self, watch: StartWatch, no_progress_s: float, fault: str) -> None:
@@ -295,9 +297,9 @@ class EngineProcess:
         if process.returncode is not None and process.returncode < 0:
             await asyncio.to_thread(end_strays, self._mark)
 
-    def open_session(self) -> Session:
-        """Tells what its processes take: all of the guard's session."""
-        return Session(self._running().pid)
+    def open_session(self) -> Session | None:
+        """Tells what its processes take, all of the guard's session; None of a container's."""
+        return Session(self._running().pid) if self._launch.is_ours else None
 
     def describe_end(self) -> str:
         """How the engine ended, without its words: fit for clients."""

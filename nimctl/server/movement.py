@@ -6,7 +6,8 @@ from nimctl.core.units import format_duration
 
 COMPUTING_PATIENCE = 4
 """So many times as long may an engine compute without a word and without reading anything: a
-compiler does, and so does one that waits for another GPU in a loop for ever."""
+compiler does, and so does one that waits for another GPU in a loop for ever. Where nobody tells
+whether it computes, it may."""
 
 BUSY_CPU_SHARE = 0.05
 """What counts as computing: so much of one core."""
@@ -27,6 +28,7 @@ class Movement:
     def __init__(self, now_s: float) -> None:
         """Begin at `now_s`, seconds on a clock that only goes forward."""
         self._told_s = self._read_s = self._computed_s = now_s
+        self._is_cpu_known = False
         self._kinds: dict[str, int] = {}
         self._taken_bytes = 0
         self._cpu: tuple[float, float] | None = None
@@ -49,6 +51,7 @@ class Movement:
 
     def see_cpu(self, cpu_s: float, now_s: float) -> None:
         """Take the processor time of its living processes, in seconds."""
+        self._is_cpu_known = True
         if self._cpu is not None:
             before_s, worked_s = self._cpu
             if cpu_s - worked_s >= BUSY_CPU_SHARE * (now_s - before_s):
@@ -59,15 +62,15 @@ class Movement:
         """Why the start is to be given up, as a clause about the engine; None while it moves."""
         told = max(self._told_s, self._read_s)
         still_s = now_s - max(told, self._computed_s)
-        if still_s > limit_s:
+        if self._is_cpu_known and still_s > limit_s:
             return (
                 f"has printed nothing new, read nothing and computed nothing for "
                 f"{format_duration(still_s)}"
             )
         if now_s - told > COMPUTING_PATIENCE * limit_s:
+            verb = "computes, but has" if self._is_cpu_known else "has"
             return (
-                f"computes, but has printed nothing new and read nothing for "
-                f"{format_duration(now_s - told)}"
+                f"{verb} printed nothing new and read nothing for {format_duration(now_s - told)}"
             )
         return None
 

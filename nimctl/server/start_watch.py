@@ -49,7 +49,7 @@ class StartWatch:
     Args:
         signs: What its log tells.
         log: Follows its log from before the start.
-        session: Its processes.
+        session: Its processes; None where they are not ours to look at.
         weights: Sizes of the files it reads, by path, links resolved.
         on_event: Told of phases and how far they are.
     """
@@ -59,7 +59,7 @@ class StartWatch:
         *,
         signs: LogSigns,
         log: LogFollower,
-        session: Session,
+        session: Session | None,
         weights: Mapping[str, int],
         on_event: Callable[[StartEvent], None],
     ) -> None:
@@ -103,8 +103,8 @@ class StartWatch:
     async def look(self) -> None:
         """Take what has happened since the last look."""
         self._read_log()
-        if time.monotonic() >= self._look_again_s:
-            await self._look_at_processes()
+        if self._session is not None and time.monotonic() >= self._look_again_s:
+            await self._look_at_processes(self._session)
 
     def find_stall(self, limit_s: float) -> str | None:
         """Why the start is to be given up, as a clause about the engine; None while it moves."""
@@ -126,18 +126,18 @@ class StartWatch:
         if seen.phase is self._phase and seen.total:
             self._advance(done=seen.done, total=seen.total)
 
-    async def _look_at_processes(self) -> None:
+    async def _look_at_processes(self, session: Session) -> None:
         began_s = time.monotonic()
-        cpu_s = await asyncio.to_thread(self._session.read_cpu_s)
+        cpu_s = await asyncio.to_thread(session.read_cpu_s)
         if cpu_s is not None:
             self._movement.see_cpu(cpu_s, began_s)
             if self._phase in (Phase.STARTING, Phase.LOADING):
-                await self._look_at_weights()
+                await self._look_at_weights(session)
         took_s = time.monotonic() - began_s
         self._look_again_s = began_s + max(_LOOK_EVERY_S, took_s / _LOOK_SHARE)
 
-    async def _look_at_weights(self) -> None:
-        taken = await asyncio.to_thread(self._session.count_taken_in, self._weights)
+    async def _look_at_weights(self, session: Session) -> None:
+        taken = await asyncio.to_thread(session.count_taken_in, self._weights)
         self._taken = {path: max(count, taken[path]) for path, count in self._taken.items()}
         done_bytes = sum(self._taken.values())
         self._movement.see_bytes(done_bytes, time.monotonic())

@@ -162,12 +162,13 @@ class Supervisor:
     async def _watch_engine(self) -> _Failure:
         """Until the engine has ended, or hangs; the latter is ended then."""
         engine = self._running()
+        session = engine.open_session()
         self._watch = EngineWatch(
             self._launch.address,
             health_path=self._launch.ready_path,
             question=self._question,
             activity=self._activity,
-            cpu_s=engine.open_session().read_cpu_s,
+            cpu_s=session.read_cpu_s if session else lambda: None,
             limits=self._watch_limits,
             on_cause=self._take_cause,
         )

@@ -5,8 +5,15 @@ from dataclasses import replace
 import pytest
 from bench_cases import judge
 
+from nimctl.core.hardware import Gpu, GpuProcess
 from nimctl.core.memory import BudgetRule
-from nimctl.core.memory_check import PEAK, WHOLE, check_memory, describe_surprise
+from nimctl.core.memory_check import (
+    PEAK,
+    WHOLE,
+    check_memory,
+    count_gpu_memory,
+    describe_surprise,
+)
 
 PLAN = judge().chosen.plan
 BUDGET = PLAN.budget
@@ -42,3 +49,34 @@ def test_outside_of_it_is_one(held):
 
 def test_what_nobody_tells_is_no_surprise():
     assert describe_surprise(PLAN, FIXED, check_memory(PLAN, FIXED, {"weights": 1})) is None
+
+
+def make_gpus(*free_bytes, holders=()):
+    return [
+        Gpu(
+            index=index,
+            memory_free_bytes=free,
+            processes=tuple(
+                GpuProcess(pid=pid, name=None, memory_bytes=held)
+                for place, pid, held in holders
+                if place == index
+            ),
+        )
+        for index, free in enumerate(free_bytes)
+    ]
+
+
+def test_the_fullest_gpu_counts_by_the_engines_processes():
+    before = make_gpus(100, 100)
+    now = make_gpus(20, 40, holders=[(0, 7, 30), (0, 8, 10), (0, 99, 40), (1, 7, 50)])
+    assert count_gpu_memory(before, now, (7, 8)) == 50
+
+
+def test_where_the_driver_knows_no_process_of_ours_what_is_less_free_counts():
+    before = make_gpus(100, 100)
+    assert count_gpu_memory(before, make_gpus(20, 40, holders=[(0, 99, 80)]), (7,)) == 80
+    assert count_gpu_memory(before, make_gpus(110, 100), (7,)) == 0
+
+
+def test_nobody_tells_of_a_gpu_that_is_gone():
+    assert count_gpu_memory(make_gpus(100), [], (7,)) is None
