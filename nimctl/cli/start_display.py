@@ -53,9 +53,9 @@ def describe_phase(
 ) -> str:
     """A phase in words, e.g. `loading, 12 s of about 40 s, 3.2 GB of 14.9 GB`."""
     parts = [TITLES[advanced.phase]]
-    about = None if expected_s is None else f"about {format_duration(expected_s)}"
+    about = None if expected_s is None else f"about {_round(expected_s)}"
     if passed_s is not None:
-        parts.append(format_duration(passed_s) + (f" of {about}" if about else ""))
+        parts.append(_round(passed_s) + (f" of {about}" if about else ""))
     elif about:
         parts.append(about)
     if advanced.done_bytes is not None and advanced.total_bytes:
@@ -64,6 +64,12 @@ def describe_phase(
     elif advanced.total:
         parts.append(f"{advanced.done} of {advanced.total}")
     return ", ".join(parts)
+
+
+def _round(seconds: float) -> str:
+    """Whole seconds, as a start is nothing to be timed by the eye."""
+    whole = max(round(seconds), 1)
+    return f"{whole} s" if whole < 60 else format_duration(whole)
 
 
 class PlainLines:
@@ -103,10 +109,10 @@ class LiveLine:
 
     def enter(self, phase: Phase) -> None:
         """A phase begins."""
-        self._entered_s = time.monotonic()
         if phase not in TITLES:
             self.close()
             return
+        self._entered_s = time.monotonic()
         self._advanced = PhaseAdvanced(phase=phase)
         if self._live is None:
             self._live = self._open()

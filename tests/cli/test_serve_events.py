@@ -114,7 +114,7 @@ def test_a_night_with_a_crash_reads_well(capsys) -> None:
     assert [TIMED.sub("TIME ", line) for line in told.err.splitlines()] == [
         "the engine's log is ~/logs/toy.log",
         "starting the engine",
-        "loading, about 40.0 s",
+        "loading, about 40 s",
         "generating the first token",
         "TIME warning: not ready: The engine has not answered since TIME UTC. "
         "New requests wait a little, then are answered 503.",
@@ -148,16 +148,16 @@ def test_an_engine_elsewhere_is_waited_for_in_words(capsys) -> None:
 @pytest.mark.parametrize(
     ("advanced", "times", "text"),
     [
-        (PhaseAdvanced(phase=Phase.COMPILING), {"passed_s": 12.0}, "compiling, 12.0 s"),
+        (PhaseAdvanced(phase=Phase.COMPILING), {"passed_s": 12.0}, "compiling, 12 s"),
         (
             PhaseAdvanced(phase=Phase.LOADING, done_bytes=32 * 10**8, total_bytes=149 * 10**8),
             {"passed_s": 12.0, "expected_s": 40.0},
-            "loading, 12.0 s of about 40.0 s, 3.2 GB of 14.9 GB",
+            "loading, 12 s of about 40 s, 3.2 GB of 14.9 GB",
         ),
         (
             PhaseAdvanced(phase=Phase.CAPTURING, done=10, total=67),
             {"passed_s": 2.0},
-            "capturing graphs, 2.0 s, 10 of 67",
+            "capturing graphs, 2 s, 10 of 67",
         ),
     ],
 )
