@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from nimctl import __version__
 from nimctl.cli.choosing import Choice
 from nimctl.cli.known_speeds import find_rule, open_evidence, read_starts
+from nimctl.cli.launching import read_options
 from nimctl.cli.terminal import print_note
 from nimctl.core.memory_check import (
     PEAK,
@@ -27,6 +28,17 @@ from nimctl.evidence.measured import (
 )
 from nimctl.server import EngineMemory, Ready
 
+_OF_NO_WEIGHT = {
+    "tool_parser",
+    "reasoning_parser",
+    "chat_template",
+    "prefix_caching",
+    "structured_output_backend",
+    "seed",
+    "trust_remote_code",
+}
+"""What may be asked of an engine without a change of its memory or its start."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
@@ -47,18 +59,21 @@ class StartEvidence:
     def __init__(self, choice: Choice, launch: Launch, engine_args: tuple[str, ...]) -> None:
         self._choice = choice
         self._launch = launch
-        self._own_args = bool(engine_args or choice.settings.engine_args)
-        self.expected_s = {} if self._own_args else self._expect_phases()
+        asked = {name for name, _ in read_options(choice.settings).list_asked()}
+        own_args = engine_args or choice.settings.engine_args
+        self._is_as_planned = not own_args and asked <= _OF_NO_WEIGHT
+        self.expected_s = self._expect_phases() if self._is_as_planned else {}
 
     def take(self, ready: Ready) -> Started:
         """Hold the engine's memory against the prediction, and keep both.
 
-        Nothing is kept of an engine that runs with the user's own arguments: it is not the plan's.
+        Nothing is kept of an engine that runs with the user's own arguments, or with what the plan
+        does not count in, such as a draft model.
         """
         plan = self._choice.plan
         rule = find_rule(plan)
         checks = check_memory(plan, rule, self._read_actual(ready.memory))
-        if not self._own_args:
+        if self._is_as_planned:
             self._keep(ready, checks)
         return Started(checks=checks, surprise=describe_surprise(plan, rule, checks))
 
