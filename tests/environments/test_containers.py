@@ -92,7 +92,7 @@ def test_a_container_is_removed_however_its_engine_ends(docker, tmp_path):
         engine = EngineProcess(launch, environment={}, log_path=log_path, state_dir=state_dir)
         await engine.start()
         question = by_completion("fake")
-        await engine.wait_until_ready(question, no_progress_s=30, on_phase=lambda phase: None)
+        await engine.wait_until_ready(question, no_progress_s=30, on_event=lambda event: None)
         await engine.stop(grace_s=10)
 
     asyncio.run(serve())
