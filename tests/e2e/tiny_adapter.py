@@ -8,28 +8,27 @@ HIDDEN, LAYERS, RANK = 576, 30, 4
 PROJECTIONS = {"q_proj": 576, "v_proj": 192}
 """What is adapted, and how wide its output is (grouped-query attention: 3 heads of 64 for values)."""
 
-CONFIG = {
+COMMON = {
     "peft_type": "LORA",
     "task_type": "CAUSAL_LM",
     "base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct",
-    "r": RANK,
-    "lora_alpha": 8 * RANK,
     "lora_dropout": 0.0,
     "bias": "none",
     "target_modules": list(PROJECTIONS),
 }
 
 
-def write_adapter(folder):
-    """Write an adapter of random weights, the same ones each time, into a new `folder`."""
+def write_adapter(folder, rank=RANK):
+    """Write an adapter of random weights, the same for each rank, into a new `folder`."""
     folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(json.dumps(CONFIG))
-    drawn = random.Random(6)
+    config = COMMON | {"r": rank, "lora_alpha": 8 * rank}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    drawn = random.Random(rank)
     tensors, body = {}, bytearray()
     for layer in range(LAYERS):
         for name, width in PROJECTIONS.items():
             stem = f"base_model.model.model.layers.{layer}.self_attn.{name}"
-            for part, shape in (("lora_A", (RANK, HIDDEN)), ("lora_B", (width, RANK))):
+            for part, shape in (("lora_A", (rank, HIDDEN)), ("lora_B", (width, rank))):
                 values = (drawn.uniform(-0.1, 0.1) for _ in range(shape[0] * shape[1]))
                 begin = len(body)
                 body += array.array("f", values).tobytes()
