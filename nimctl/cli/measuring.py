@@ -12,6 +12,7 @@ from nimctl.bench import BenchTarget, run_bench
 from nimctl.cli.choosing import Choice, choose
 from nimctl.cli.facts import find_model, make_wish, open_catalog, read_machine
 from nimctl.cli.known_speeds import open_evidence
+from nimctl.cli.launching import read_options
 from nimctl.cli.terminal import bold, is_terminal, print_line, print_note, print_warning
 from nimctl.core.hardware import Hardware
 from nimctl.core.names import GOALS
@@ -175,7 +176,11 @@ def keep_report(measured: Measured, report: BenchReport) -> None:
         return
     from nimctl.evidence.measured import find_unfit, make_subject, record_report
 
-    unfit = "own engine arguments were set" if choice.settings.engine_args else find_unfit(report)
+    unfit = find_unfit(report)
+    if choice.settings.engine_args:
+        unfit = "own engine arguments were set"
+    elif read_options(choice.settings).changes_speed:
+        unfit = "prefix caching, chunked prefill or speculation was asked for"
     if unfit is not None:
         print_note(f"not kept as evidence: {unfit}")
         return

@@ -12,6 +12,9 @@ NO_PARSER = "none"
 """Asks for no parser, where a model's family would have one."""
 
 
+_OF_SPEED = ("prefix_caching", "chunked_prefill", "speculative")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineOptions:
     """What was asked of the engine; None is not asked.
@@ -45,6 +48,11 @@ class EngineOptions:
     max_lora_rank: int | None = None
     max_loras: int | None = None
     max_cpu_loras: int | None = None
+
+    @property
+    def changes_speed(self) -> bool:
+        """Whether it runs faster or slower for what was asked, so that figures mean less."""
+        return any(name in _OF_SPEED for name, _ in self.list_asked())
 
     def list_asked(self) -> Iterator[tuple[str, Any]]:
         """The name and the value of each that was asked."""
