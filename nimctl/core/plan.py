@@ -55,12 +55,18 @@ class Plan:
     @property
     def gpu_environment(self) -> dict[str, str]:
         """The variables that show a CUDA program the chosen GPUs and no others."""
-        if not self.gpus:
+        return self._show([gpu.uuid or str(gpu.index) for gpu in self.gpus])
+
+    @property
+    def gpu_environment_by_index(self) -> dict[str, str]:
+        """The same by the driver's numbers; a slice of a GPU has none and keeps its UUID."""
+        slices = [gpu.uuid for gpu in self.gpus if gpu.uuid and gpu.uuid.startswith("MIG-")]
+        return self._show(slices or [str(gpu.index) for gpu in self.gpus])
+
+    def _show(self, names: list[str]) -> dict[str, str]:
+        if not names:
             return {}
-        return {
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-            "CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid or str(gpu.index) for gpu in self.gpus),
-        }
+        return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(names)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

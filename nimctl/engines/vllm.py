@@ -295,7 +295,7 @@ def launch(plan: Plan, site: Site) -> Launch:
         symptoms=symptoms.VLLM,
         signs=SIGNS,
         env={
-            **plan.gpu_environment,
+            **plan.gpu_environment_by_index,  # up to 0.19 it takes a UUID for a number and dies
             **offline_environment("VLLM_NO_USAGE_STATS"),
             # for /v1/load_lora_adapter
             **({"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if profile.lora else {}),

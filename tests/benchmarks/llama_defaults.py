@@ -47,7 +47,6 @@ def list_candidates(cpus):
     yield "flash attention on", ("--flash-attn", "on")
     yield "flash attention off", ("--flash-attn", "off")
     yield "without mmap", ("--no-mmap",)
-    yield "keys and values in q8_0", ("--cache-type-k", "q8_0", "--cache-type-v", "q8_0")
 
 
 @contextlib.contextmanager

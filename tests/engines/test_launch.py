@@ -56,8 +56,16 @@ def test_vllm_on_two_gpus():
         "--gpu-memory-utilization 0.92 --dtype bfloat16 --disable-uvicorn-access-log "
         "--uds /run/nimctl/engine.sock"
     )
-    assert launch.env["CUDA_VISIBLE_DEVICES"] == "GPU-00000000,GPU-00000001"
+    assert launch.env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert launch.env["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert launch.env["HF_HUB_OFFLINE"] == "1"
+
+
+def test_a_slice_of_a_gpu_is_shown_by_its_uuid_and_a_gpu_to_others_too():
+    launch = make_launch("vllm-bf16-tp1-pp1", replace(make_gpu(), uuid="MIG-1"))
+    assert launch.env["CUDA_VISIBLE_DEVICES"] == "MIG-1"
+    launch = make_launch("llama.cpp-q4_k_m-tp1-pp1", make_gpu(1))
+    assert launch.env["CUDA_VISIBLE_DEVICES"] == "GPU-00000001"
 
 
 def test_vllm_asks_for_no_more_than_is_free():
