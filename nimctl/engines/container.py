@@ -112,7 +112,7 @@ def contain(launch: Launch, plan: Plan, engine: EngineName, site: ContainerSite)
     """
     image = IMAGES[engine]
     name = site.state_dir.name
-    env = {key: value for key, value in launch.env.items() if _is_for_inside(key, plan)}
+    env = {key: value for key, value in launch.env.items() if _is_for_inside(key, value)}
     argv = [
         site.program, "run", "--rm", "--init",
         "--name", name,
@@ -142,11 +142,11 @@ def contain(launch: Launch, plan: Plan, engine: EngineName, site: ContainerSite)
     )
 
 
-def _is_for_inside(variable: str, plan: Plan) -> bool:
-    """Whether a variable means the same inside, where GPUs without a UUID have other numbers."""
-    if variable not in plan.gpu_environment:
+def _is_for_inside(variable: str, value: str) -> bool:
+    """Whether a variable means the same inside, where GPUs told by number have other numbers."""
+    if variable != "CUDA_VISIBLE_DEVICES":
         return True
-    return all(gpu.uuid for gpu in plan.gpus)
+    return all(one.startswith(("GPU-", "MIG-")) for one in value.split(","))
 
 
 def _user(site: ContainerSite) -> tuple[str, ...]:
