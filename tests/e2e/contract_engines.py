@@ -70,6 +70,6 @@ def serve_safetensors(environment, gguf, folder):
     engines_dir = {"NIMCTL_ENGINES_DIR": str(found.folder.parent)}
     size = ("--context-length", "2048", "--concurrency", "4", "--served-model-name", SMOLLM2)
     # nimctl chooses no parser for SmolLM2, which was not trained to call tools; a call that is
-    # forced is held to its schema all the same.
+    # forced is held to the schema of a strict tool all the same.
     tools = ("--tool-parser", "hermes")
     return VllmServer(environment | engines_dir, weights, *size, *tools, *EAGER)

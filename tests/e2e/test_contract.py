@@ -27,6 +27,7 @@ TOOL = {
     "name": "get_weather",
     "description": "The weather of a city.",
     "parameters": CITY,
+    "strict": True,
 }
 
 
