@@ -318,6 +318,8 @@ async def serve(options):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     await asyncio.sleep(options.start_delay_s)
     await load(options)
+    while options.start_when and not Path(options.start_when).exists():
+        await asyncio.sleep(0.01)
     if options.mode == "exit-0":
         return
     while options.mode == "spin":
@@ -354,6 +356,7 @@ def parse_options():
     parser.add_argument("--load-pieces", type=int, default=0)
     parser.add_argument("--piece-ms", type=float, default=50)
     parser.add_argument("--swell-mib", type=int, default=0)
+    parser.add_argument("--start-when", help="a file that is waited for")
     parser.add_argument("--mode", choices=MODES, default="ok")
     parser.add_argument("--seen", help="file to append what happens to")
     parser.add_argument("--dies-after", type=int, help="exit 3 soon after so many requests came")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nimctl.cache.owners import parse_owner, this_process
+from nimctl.cli.own_log import find_stderr_file
 from nimctl.errors import InputError
 from nimctl.server import Listening, Ready, ServeEvent
 from nimctl.settings.places import user_state_folder
@@ -80,6 +81,7 @@ def describe_self(
     *, model: str, names: tuple[str, ...], profile: str, engine: str, engine_log: Path | None
 ) -> ServerRecord:
     """The record of this process, which is about to serve."""
+    log = find_stderr_file()
     return ServerRecord(
         owner=str(this_process()),
         pid=os.getpid(),
@@ -87,7 +89,7 @@ def describe_self(
         names=names,
         profile=profile,
         engine=engine,
-        log=_own_log(),
+        log=None if log is None else str(log),
         engine_log=None if engine_log is None else str(engine_log),
         began_s=time.time(),
     )
@@ -144,15 +146,6 @@ def _is_meant(record: ServerRecord, name: str) -> bool:
 def _folder() -> Path | None:
     state = user_state_folder()
     return None if state is None else state / "servers"
-
-
-def _own_log() -> str | None:
-    """The file that standard error goes to, if it is one."""
-    try:
-        target = Path("/proc/self/fd/2").resolve(strict=True)
-    except (OSError, RuntimeError):
-        return None
-    return str(target) if target.is_file() else None
 
 
 def _write(path: Path | None, record: ServerRecord) -> None:

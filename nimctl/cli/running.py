@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 
 from nimctl import __version__
 from nimctl.cli.access_log import make_access_log
+from nimctl.cli.own_log import OwnLog, find_own_log
 from nimctl.cli.registry import ServerRecord, registered
 from nimctl.cli.terminal import print_note
 from nimctl.server import (
+    AccessRecord,
     AnswersAgain,
     NotReady,
     OutsideRequest,
@@ -23,6 +25,7 @@ from nimctl.server import (
     serve_model,
 )
 from nimctl.settings import Settings
+from nimctl.settings.places import user_state_folder
 
 
 def run_server(
@@ -37,17 +40,24 @@ def run_server(
         NimctlError: the engine or the address cannot be had.
     """
     tracing = _make_tracing(settings)
+    own_log = OwnLog(find_own_log(user_state_folder()))
+    tell_access = make_access_log(settings.log_level, settings.log_format)
     with registered(record) as note:
 
         def on_event(event: ServeEvent) -> None:
             _notify_manager(event, settings.environment)
             note(event)
             tell(event)
+            own_log.keep_in_bounds()
+
+        def on_access(access: AccessRecord) -> None:
+            tell_access(access)
+            own_log.keep_in_bounds()
 
         serve_model(
             request,
             on_event=on_event,
-            on_access=make_access_log(settings.log_level, settings.log_format),
+            on_access=on_access,
             on_note=print_note,
             tracing=tracing,
         )

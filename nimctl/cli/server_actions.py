@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nimctl.cli.log_files import new_log_file
+from nimctl.cli.own_log import SERVER_LOGS
 from nimctl.cli.registry import ServerRecord, choose_servers, find_server, read_servers
 from nimctl.cli.terminal import print_json, print_line, print_note
 from nimctl.core.units import format_duration
@@ -114,10 +115,9 @@ def stop_servers(names: list[str], *, everything: bool, now: bool, json: bool) -
         raise InputError("no server was named", hint="`nimctl ps` shows them; --all means all")
     servers = read_servers() if everything else choose_servers(names)
     for record in servers:
-        _signal(record)
-        if now:
-            time.sleep(_POLL_S)  # a second signal counts only once the first was taken
-            _signal(record)
+        _signal(record, signal.SIGTERM)
+        if now:  # another signal, as two of one kind may count as one
+            _signal(record, signal.SIGINT)
     for record in servers:
         while find_server(record.pid) is not None:
             time.sleep(_POLL_S)
@@ -136,7 +136,7 @@ def start_detached(arguments: list[str], settings: Settings, *, json: bool) -> N
     Raises:
         NimctlError: it ended instead; the message is its own, as is the exit code.
     """
-    log_path = new_log_file("logs/servers", ".log")
+    log_path = new_log_file(SERVER_LOGS, ".log")
     own, dashes, of_engine = _split(arguments, "--")
     alike = [one for one in own if one not in ("--detach", "--json")]
     child = DetachedProcess(
@@ -204,10 +204,10 @@ def _choose_one(name: str) -> ServerRecord:
     return chosen[0]
 
 
-def _signal(record: ServerRecord) -> None:
+def _signal(record: ServerRecord, number: signal.Signals) -> None:
     # It was alive a moment ago, by its start time too; another process cannot have its pid yet.
     try:
-        os.kill(record.pid, signal.SIGTERM)
+        os.kill(record.pid, number)
     except ProcessLookupError:
         return
     except PermissionError as error:

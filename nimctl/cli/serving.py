@@ -30,7 +30,13 @@ from nimctl.cli.weights import fetch_artifact, find_files, is_in_place, list_wei
 from nimctl.core.units import format_bytes
 from nimctl.environments import hold_engine
 from nimctl.errors import InputError
-from nimctl.server import RestartLimits, ServeEvent, ServeRequest, WatchLimits
+from nimctl.server import (
+    RestartLimits,
+    ServeEvent,
+    ServeRequest,
+    WatchLimits,
+    choose_idle_token_s,
+)
 from nimctl.settings import Settings
 
 
@@ -84,16 +90,20 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
         launch = launch_of(choice, entry.path, state_dir, engine_args, compiled_dir=compiled_dir)
         for one in launch.overridden:
             print_note(describe_overridden(one))
+        model = describe_served_model(choice, entry, launch)
         request = ServeRequest(
             launch=launch,
-            model=describe_served_model(choice, entry, launch),
+            model=model,
             gateway=gateway,
             environment=settings.environment,
             log_path=new_log_file("logs", f"-{choice.manifest.short_name}.log"),
             state_dir=state_dir,
             start_timeout_s=settings.start_timeout_s,
             weights=list_weight_files(entry.path, artifact),
-            watch=WatchLimits(hung_s=settings.hang_timeout_s),
+            watch=WatchLimits(
+                hung_s=settings.hang_timeout_s,
+                idle_token_every_s=choose_idle_token_s(model.sequences),
+            ),
             restarts=RestartLimits(
                 count=settings.restart_limit, window_s=settings.restart_window_s
             ),

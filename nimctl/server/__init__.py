@@ -34,7 +34,7 @@ from nimctl.server.serving import (
 from nimctl.server.session import HeldMemory
 from nimctl.server.start_watch import PhaseAdvanced, PhaseReached
 from nimctl.server.supervisor import AnswersAgain, NotReady, Restarting
-from nimctl.server.watch import WatchLimits
+from nimctl.server.watch import WatchLimits, choose_idle_token_s
 
 __all__ = [
     "AccessRecord",
@@ -69,6 +69,7 @@ __all__ = [
     "WatchLimits",
     "by_chat",
     "by_completion",
+    "choose_idle_token_s",
     "find_outside",
     "notify",
     "serve_model",

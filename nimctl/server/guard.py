@@ -93,16 +93,25 @@ class RotatingLog:
 
     def _rotate(self) -> None:
         try:
-            for number in range(self._kept, 1, -1):
-                with contextlib.suppress(FileNotFoundError):
-                    Path(f"{self._path}.{number - 1}").rename(f"{self._path}.{number}")
-            Path(self._path).rename(f"{self._path}.1")
+            set_aside(self._path, self._kept)
             os.close(self._fd)
             self._open()
         except OSError:  # the folder is gone or closed to us: begin the same file anew
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, 0)
             self._size_bytes = 0
+
+
+def set_aside(path: str, kept: int) -> None:
+    """Rename a log to `path.1`, and the `kept` older ones one number up; the oldest is dropped.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    for number in range(kept, 1, -1):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}.{number - 1}").rename(f"{path}.{number}")
+    Path(path).rename(f"{path}.1")
 
 
 def main(arguments: list[str]) -> int:

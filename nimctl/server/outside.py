@@ -23,7 +23,7 @@ from nimctl.server.gateway.engine_call import (
 )
 from nimctl.server.start_watch import PhaseReached
 from nimctl.server.supervisor import AnswersAgain, EngineReady, NotReady, SupervisorEvent
-from nimctl.server.watch import EngineWatch, WatchLimits
+from nimctl.server.watch import EngineWatch, WatchLimits, choose_idle_token_s
 
 _ASK_AGAIN_S = 1.0
 _CALL_TIMEOUT_S = 10.0
@@ -156,7 +156,7 @@ class Lookout:
             question=question,
             activity=self._gateway.engine_activity,
             cpu_s=lambda: None,
-            limits=choose_watch_limits(self._address, is_known=engine.is_known),
+            limits=choose_watch_limits(self._address, engine),
             on_cause=self._take_cause,
         )
         try:
@@ -250,11 +250,11 @@ _HINT = (
 )
 
 
-def choose_watch_limits(address: EngineAddress, *, is_known: bool) -> WatchLimits:
+def choose_watch_limits(address: EngineAddress, engine: OutsideEngine) -> WatchLimits:
     """How an engine of somebody else's is watched: gently where it is far, or costs money."""
-    token_every = (
-        {} if is_known else {"idle_token_every_s": math.inf, "busy_token_every_s": math.inf}
-    )
+    token_every = {"idle_token_every_s": math.inf, "busy_token_every_s": math.inf}
+    if engine.is_known:
+        token_every = {"idle_token_every_s": choose_idle_token_s(engine.model.sequences)}
     return WatchLimits(hung_s=0, **({} if address.is_local else _FAR), **token_every)
 
 

@@ -48,8 +48,8 @@ class WatchLimits:
         last_breath_s: Nobody listens: if the engine has ended, that will be known within this, and
             is the better cause.
         health_timeout_s: A question to the health path is given up and asked again after this.
-        idle_token_every_s: With nothing to do, a token is asked for when none came for so long.
-            Not often: it takes the place of somebody's prompt in a cache with a single place.
+        idle_token_every_s: With nothing to do, a token is asked for when none came for so long;
+            see `choose_idle_token_s`.
         busy_token_every_s: The same while requests are in the engine.
         idle_token_limit_s: Such a token must come within this, or the engine is not ready; unless
             it is busy.
@@ -64,11 +64,21 @@ class WatchLimits:
     busy_cpu_share: float = 0.05
     last_breath_s: float = 0.3
     health_timeout_s: float = 5.0
-    idle_token_every_s: float = 300.0
+    idle_token_every_s: float = 30.0
     busy_token_every_s: float = 15.0
     idle_token_limit_s: float = 10.0
     token_retry_s: float = 5.0
     hung_s: float = 60.0
+
+
+def choose_idle_token_s(sequences: int | None) -> float:
+    """How often an idle engine is asked for a token, where it works on so many requests at once.
+
+    Of several places in its cache the question has one for itself, as it is always the same
+    (llama.cpp chooses the place with the most alike prompt; vLLM keeps no block of so short a one).
+    A single place would lose what it keeps of somebody's prompt, so that is asked rarely.
+    """
+    return 300.0 if sequences == 1 else WatchLimits().idle_token_every_s
 
 
 class EngineWatch:

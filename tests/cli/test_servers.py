@@ -32,12 +32,12 @@ def start_server(clean_environment, tmp_path):
     """Start processes that are registered as servers; what they say goes to a file."""
     children = []
 
-    def start():
+    def start(code=SERVER):
         engine_log = tmp_path / "engine.log"
         engine_log.write_text("a line of the engine\n")
         with (tmp_path / f"server{len(children)}.log").open("w") as log:
             child = subprocess.Popen(
-                [sys.executable, "-c", SERVER, str(engine_log)],
+                [sys.executable, "-c", code, str(engine_log)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -94,6 +94,20 @@ def test_stop_waits_for_the_end(name, run, start_server):
     child = start_server()
     result = run("stop", str(child.pid) if name == "pid" else name)
     assert result.stdout == f"stopped toy (pid {child.pid})\n"
+    assert child.wait(timeout=5) == 0
+
+
+def test_stop_now_is_two_signals_that_cannot_be_one(run, start_server):
+    patient = SERVER.replace(
+        "signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))",
+        "heard = set()\n"
+        "def hear(number, frame):\n"
+        "    heard.add(number)\n"
+        "    if len(heard) == 2: sys.exit(0)\n"
+        "for number in (signal.SIGTERM, signal.SIGINT): signal.signal(number, hear)",
+    )
+    child = start_server(patient)
+    assert run("stop", "toy", "--now").returncode == 0
     assert child.wait(timeout=5) == 0
 
 

@@ -13,13 +13,15 @@ from served_child import WAIT_S, ask, read, wait_until
 
 
 def test_it_is_live_before_and_ready_after_the_first_token(serve):
-    child = serve("--start-delay-s", "0.5")
+    loaded = serve.folder / "loaded"
+    child = serve("--start-when", str(loaded))
     url = child.wait_for("listening")["url"]
     assert httpx.get(f"{url}/v1/health/live").status_code == 200
     early = httpx.get(f"{url}/v1/health/ready")
     assert early.status_code == 503
     assert "retry-after" in early.headers
     assert ask(url).status_code == 503
+    loaded.touch()
     child.wait_for("served")
     assert httpx.get(f"{url}/v1/health/ready").status_code == 200
     assert ask(url).status_code == 200

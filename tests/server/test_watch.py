@@ -9,7 +9,7 @@ import pytest
 from nimctl.core.engine_address import EngineAddress
 from nimctl.server.gateway import EngineActivity, new_event_loop
 from nimctl.server.gateway.engine_call import by_completion
-from nimctl.server.watch import EngineWatch, WatchLimits
+from nimctl.server.watch import EngineWatch, WatchLimits, choose_idle_token_s
 
 # Quick, and far enough apart for a machine with other work.
 LIMITS = {
@@ -287,3 +287,8 @@ def test_time_in_which_nimctl_itself_stood_still_is_no_silence(play):
         assert engine.causes == []
 
     play(scene, hung_s=0.5)
+
+
+def test_an_idle_engine_is_asked_rarely_only_where_it_costs_a_prompt():
+    assert choose_idle_token_s(1) == 300
+    assert choose_idle_token_s(4) == choose_idle_token_s(None) == 30

@@ -21,7 +21,12 @@ def require_engine(service: Service) -> EngineAddress:
     """
     address = service.engine.address
     if address is None:
-        raise RefusedError(503, service.engine.cause, "engine_not_ready")
+        raise RefusedError(
+            503,
+            service.engine.cause,
+            "engine_not_ready",
+            retry_after_s=service.engine.expected_in_s,
+        )
     return address
 
 

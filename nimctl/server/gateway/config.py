@@ -150,9 +150,15 @@ class EngineState:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
+    @property
+    def expected_in_s(self) -> float | None:
+        """When an engine that is not ready may be back; None where nobody can tell."""
+        return None if self._back_at_s is None else max(0.0, self._back_at_s - time.monotonic())
+
     def is_expected_within(self, seconds: float) -> bool:
         """Whether an engine that is not ready is on its way back, and may be so soon."""
-        return self._back_at_s is not None and self._back_at_s - time.monotonic() <= seconds
+        expected_s = self.expected_in_s
+        return expected_s is not None and expected_s <= max(0.0, seconds)
 
     async def until_settled(self, timeout_s: float) -> None:
         """Wait until the engine is ready, or no longer expected within what is left of the time."""

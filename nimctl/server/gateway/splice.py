@@ -290,7 +290,8 @@ class Splice(asyncio.Protocol):
         """Answer `status` where nothing was answered yet, else cut the answer visibly."""
         self.abort()
         if not self._exchange.status:
-            answer = error_answer(status, message, "engine_failed")
+            soon_s = self._service.engine.expected_in_s
+            answer = error_answer(status, message, "engine_failed", retry_after_s=soon_s)
             self._client.answer(self._exchange, answer)
             return
         self._exchange.cut_by = by

@@ -7,10 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
+from math import ceil
 
 from nimctl.core.engine_address import EngineAddress
 
-RETRY_AFTER_S = 5
+RETRY_AFTER_S = 5.0
+"""When to try again where nobody can tell."""
+
+LONGEST_RETRY_AFTER_S = 120
 BAD_REQUEST = "bad_request"
 _TRY_AGAIN = (429, 502, 503)
 
@@ -59,10 +63,13 @@ def error_answer(
     *,
     param: str | None = None,
     headers: tuple[tuple[str, str], ...] = (),
+    retry_after_s: float | None = None,
 ) -> Answer:
     """A whole error response in OpenAI's shape; 429, 502 and 503 say when to try again."""
     if status in _TRY_AGAIN:
-        headers = (*headers, ("retry-after", str(RETRY_AFTER_S)))
+        wait_s = RETRY_AFTER_S if retry_after_s is None else retry_after_s
+        whole = min(max(1, ceil(wait_s)), LONGEST_RETRY_AFTER_S)
+        headers = (*headers, ("retry-after", str(whole)))
     return Answer(status=status, body=error_document(status, message, code, param), headers=headers)
 
 
@@ -77,9 +84,12 @@ class RefusedError(Exception):
         *,
         param: str | None = None,
         headers: tuple[tuple[str, str], ...] = (),
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.answer = error_answer(status, message, code, param=param, headers=headers)
+        self.answer = error_answer(
+            status, message, code, param=param, headers=headers, retry_after_s=retry_after_s
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

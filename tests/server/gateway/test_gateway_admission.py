@@ -52,6 +52,32 @@ def test_more_than_may_wait_are_told_to_come_back(slow_engine, start_gateway, ra
         assert raw.parse(raw.read_answer(second))[0] == 200
 
 
+def test_time_to_come_back_is_that_of_those_who_wait(start_engine, start_gateway, raw):
+    engine = start_engine()
+    gateway = start_gateway(engine, max_running=2, max_waiting=3)
+    gateway.admission.note_held(12.0)  # as if answers had taken that long
+    slow = {"fake": {"ttft_ms": 60_000}}
+    with contextlib.ExitStack() as clients:
+        for number in range(5):
+            clients.enter_context(asked(gateway, raw, **slow))
+            raw.until(
+                lambda n=number: gateway.admission.running + gateway.admission.waiting == n + 1
+            )
+        refused = clients.enter_context(asked(gateway, raw))
+        _, headers, _ = raw.parse(raw.read_answer(refused))
+    assert int(headers["retry-after"]) == 24  # four turns of 12 s, two at once
+
+
+def test_what_a_place_is_held_for_follows_the_last_answers(start_gateway, engine, raw):
+    gateway = start_gateway(engine, max_running=1)
+    assert gateway.admission.held_s is None
+    for _ in range(2):
+        assert raw.parse(gateway.exchange(raw.post(headers=["Connection: close"])))[0] == 200
+    assert 0 < gateway.admission.held_s < 60
+    gateway.admission.note_held(1000.0)
+    assert 100 < gateway.admission.held_s < 160
+
+
 def test_official_client_is_told_of_the_limit(start_engine, start_gateway, raw):
     engine = start_engine("--chunks", "1000", "--interval-ms", "50")
     gateway = start_gateway(engine, max_running=1, max_waiting=0)

@@ -138,3 +138,13 @@ def test_nobody_waits_for_an_engine_that_is_not_expected_soon(say, lost, raw):
 def test_a_list_of_models_does_not_wait(lost, raw):
     assert raw.parse(lost.exchange(raw.get("/v1/models")))[0] == 503
     assert raw.parse(lost.exchange(raw.get("/v1/health/ready")))[0] == 503
+
+
+@pytest.mark.parametrize(("back_in_s", "told"), [(0.0, 1), (7.2, 8), (9999.0, 120)])
+def test_who_is_sent_away_is_told_when_the_engine_is_expected(
+    back_in_s, told, start_gateway, engine, raw
+):
+    gateway = start_gateway(engine, hold_s=0.0)
+    tell(gateway, lambda state: state.restarting("It starts.", back_in_s=back_in_s))
+    _, headers, _ = raw.parse(gateway.exchange(raw.get("/v1/models")))
+    assert int(headers["retry-after"]) == told
