@@ -65,7 +65,8 @@ class Engine:
 
     def events(self, name):
         """What happened since the test began: [{"event", "id", "at_s"}]."""
-        lines = self.seen.read_bytes()[self._told_bytes :].splitlines()
+        told = self.seen.read_bytes()[self._told_bytes :]
+        lines = told[: told.rfind(b"\n") + 1].splitlines()  # the last may be half written
         return [event for event in map(json.loads, lines) if event["event"] == name]
 
     def kill(self):
