@@ -1,8 +1,9 @@
 """Which engine answers at an address, and what it serves, from its own answers; pure.
 
-Owners of models: `ModelCard.owned_by` in vLLM's `entrypoints/serve/engine/protocol.py` and in
-TensorRT-LLM's `serve/openai_protocol.py`, llama.cpp's `server-context.cpp`. Adapters: vLLM names
-the `parent` of each. Slots and context: llama.cpp's `/props`, vLLM's `max_model_len`.
+Owners of models: `ModelCard.owned_by` in vLLM's `entrypoints/serve/engine/protocol.py`, SGLang's
+`srt/entrypoints/openai/protocol.py` and TensorRT-LLM's `serve/openai_protocol.py`, llama.cpp's
+`server-context.cpp`. Adapters: vLLM and SGLang name the `parent` of each. Slots and context:
+llama.cpp's `/props`, `max_model_len` of the others.
 """
 
 import json
@@ -20,7 +21,12 @@ ASKED = (MODELS, VERSION, PROPS, NIM_READY, METRICS)
 """What an unknown engine is asked, the list of its models first."""
 
 LONGEST_NAME = 512
-_ENGINE_BY_OWNER = {"vllm": "vllm", "llamacpp": "llama.cpp", "tensorrt_llm": "tensorrt_llm"}
+_ENGINE_BY_OWNER = {
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "llamacpp": "llama.cpp",
+    "tensorrt_llm": "tensorrt_llm",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,6 +73,14 @@ def test_an_old_vllm_lacks_what_came_later():
     assert not found.offer.offers("/v1/messages")
 
 
+@pytest.mark.parametrize("owner", ["sglang", "tensorrt_llm"])
+def test_others_are_known_by_what_they_call_themselves(owner):
+    models = {"data": [{"id": "base", "owned_by": owner}]}
+    found = recognise(told(models=models, version={"version": "1.2.0"}))
+    assert (found.engine, found.version, found.names) == (owner, "1.2.0", ("base",))
+    assert found.offer.offers("/v1/chat/completions")
+
+
 def test_nim_is_watched_by_its_own_health():
     found = recognise(
         told(
