@@ -449,6 +449,7 @@ KEYS: tuple[Key, ...] = (
         convert=values.arguments,
         default=(),
         environment=("NIMCTL_ENGINE_ARGS", "NIM_PASSTHROUGH_ARGS"),
+        lets_code_in=True,  # --trust-remote-code, or a --middleware of vLLM
         help="More arguments for the engine, as its own command line takes them.",
     ),
     Key(

@@ -47,14 +47,13 @@ def test_values_stand_for_their_text(tmp_path: Path) -> None:
 def test_lists_and_mappings(tmp_path: Path) -> None:
     settings = read(
         tmp_path,
-        "manifest_dirs: [a, /b]\nengine_args:\n  - --max-num-seqs\n  - 4\n"
-        "served_model_names: [x, y]\ntags_selector: {tp: 2, llm_engine: vllm}\n",
+        "manifest_dirs: [a, /b]\nserved_model_names:\n  - x\n  - 4\n"
+        "tags_selector: {tp: 2, llm_engine: vllm}\n",
     )
     assert settings.manifest_dirs == (tmp_path / "a", Path("/b"))
-    assert settings.engine_args == ("--max-num-seqs", "4")
-    assert settings.served_model_names == ("x", "y")
+    assert settings.served_model_names == ("x", "4")
     assert (settings.tensor_parallel, settings.engine) == (2, "vllm")
-    assert settings.origins["engine"] == "nimctl.yaml:6"
+    assert settings.origins["engine"] == "nimctl.yaml:5"
 
 
 @pytest.mark.parametrize(
@@ -65,8 +64,8 @@ def test_lists_and_mappings(tmp_path: Path) -> None:
         ("port:", "1: port: wants one value"),
         ("model: ''", "1: model: is empty"),
         ("port: 1\nport: 1", "2: port: already set on line 1"),
-        ("engine_args: [[a]]", "1: engine_args: wants plain text or numbers"),
-        ("engine_args: [~]", "1: engine_args: wants plain text or numbers"),
+        ("served_model_names: [[a]]", "1: served_model_names: wants plain text or numbers"),
+        ("served_model_names: [~]", "1: served_model_names: wants plain text or numbers"),
         ("model: !x y", "1: model: wants plain text or numbers"),
         ("- port", "1: wants lines of the form `key: value`"),
         ("port", "1: wants lines of the form `key: value`"),

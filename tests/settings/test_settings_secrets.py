@@ -155,6 +155,7 @@ def test_a_project_may_not_say_where_a_token_goes(tmp_path):
     [
         ("allow_pickle: true", "it decides whose code is let in"),
         ("trust_remote_code: true", "it decides whose code is let in"),
+        ("engine_args: [--trust-remote-code]", "it decides whose code is let in"),
         ("mirrors: [https://mirror]", "it decides where a token is sent"),
     ],
 )
