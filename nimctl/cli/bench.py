@@ -50,6 +50,7 @@ def bench(
     profile: options.Profile = None,
     engine: options.Engine = None,
     precision: options.Precision = None,
+    allow_cpu: options.AllowCpu = None,
     json: options.Json = False,
 ) -> None:
     """Measure time to first token, inter-token latency and throughput under concurrent requests.
@@ -75,7 +76,7 @@ def bench(
     )
     check_load(load)
     wish = {"profile": profile, "engine": engine, "precision": precision}
-    settings = asked.read_command_settings(**wish)
+    settings = asked.read_command_settings(**wish, allow_cpu=allow_cpu)
     with measuring.open_target(settings, model, url, model_name, wish) as measured:
         report = measuring.measure(measured.target, load)
     if json:

@@ -1,7 +1,7 @@
 """A choice made: the profile, what decided, and the process that would run it."""
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from nimctl.cli.adapters import find_adapters
 from nimctl.cli.containing import contain_launch, keep_image_profiles
 from nimctl.cli.documents import selection_document
 from nimctl.cli.facts import Machine, judge
+from nimctl.cli.known_starts import recall_concessions
 from nimctl.cli.launch_text import launch_document, print_arguments, print_overridden
 from nimctl.cli.launching import choose_served_names, make_launch, make_state_dir
 from nimctl.cli.left_out import count_left_out
@@ -20,6 +21,14 @@ from nimctl.cli.weights import describe_files, find_weights_dir
 from nimctl.core.compile_cache import list_cache_variables, name_compile_cache
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import Hardware
+from nimctl.core.healing import (
+    Concession,
+    Concessions,
+    compare_plans,
+    hold_back,
+    limit_wish,
+    pass_over,
+)
 from nimctl.core.manifest import Manifest
 from nimctl.core.plan import Launch, Plan
 from nimctl.core.selection import require_choice
@@ -37,6 +46,9 @@ class Choice:
     """The profile that runs, and everything known about it before its files are fetched.
 
     Attributes:
+        hardware: The machine it was chosen for.
+        given_up: What profiles do without, as they did not start otherwise.
+        learned: One sentence for each thing that earlier starts changed.
         missing: An engine that is not here and would run a better one.
     """
 
@@ -47,17 +59,31 @@ class Choice:
     installed: InstalledEngine
     settings: Settings
     hardware: Hardware
+    given_up: Concessions = field(default_factory=dict)
+    learned: tuple[str, ...] = ()
     missing: MissingEngine | None = None
 
 
-def choose(manifest: Manifest, machine: Machine, settings: Settings, wish: Wish) -> Choice:
+def choose(
+    manifest: Manifest,
+    machine: Machine,
+    settings: Settings,
+    wish: Wish,
+    given_up: Concessions | None = None,
+) -> Choice:
     """The one profile that would run.
+
+    Args:
+        given_up: What profiles do without; None for what earlier starts taught, if the settings
+            want to know of it.
 
     Raises:
         NothingFitsError: none can.
     """
     manifest = keep_image_profiles(manifest, settings)
     selection = judge(manifest, machine, wish, settings)
+    known = _recall(selection, machine, settings) if given_up is None else given_up
+    selection = pass_over(selection, known)
     missing = find_missing_engine(manifest, machine, wish, settings, selection)
     try:
         verdict = require_choice(selection)
@@ -70,18 +96,65 @@ def choose(manifest: Manifest, machine: Machine, settings: Settings, wish: Wish)
         raise NothingFitsError(error.message + count_left_out(manifest), hint=install) from error
     if verdict.plan is None:
         raise AssertionError("a chosen verdict has a plan")
+    concession = known.get(verdict.profile.id, Concession())
+    plan = _concede(verdict.plan, concession, manifest, machine, settings, wish)
+    conceded = replace(verdict, plan=plan)
+    verdicts = (conceded, *(one for one in selection.verdicts if one is not verdict))
     engine = verdict.profile.engine
     find_adapters(settings, TRAITS[engine])  # those that cannot be loaded are told before a fetch
     return Choice(
         manifest=manifest,
-        selection=selection,
-        verdict=verdict,
-        plan=verdict.plan,
+        selection=replace(selection, verdicts=verdicts),
+        verdict=conceded,
+        plan=plan,
         installed=next(found for found in machine.engines if found.name == engine),
         settings=settings,
         hardware=machine.hardware,
+        given_up=known,
+        learned=() if given_up is not None else _tell_learned(selection, known, verdict.plan, plan),
         missing=missing,
     )
+
+
+def _recall(selection: Selection, machine: Machine, settings: Settings) -> Concessions:
+    if not settings.heal or machine.source is not None:
+        return {}
+    return recall_concessions(selection, machine.hardware, machine.engines)
+
+
+def _concede(
+    plan: Plan,
+    concession: Concession,
+    manifest: Manifest,
+    machine: Machine,
+    settings: Settings,
+    wish: Wish,
+) -> Plan:
+    """The plan of the same profile that does without; the same plan where that leads nowhere."""
+    if not concession.gives_up_something:
+        return plan
+    smaller = replace(machine, hardware=hold_back(machine.hardware, concession.spare_bytes))
+    limited = limit_wish(wish, plan, concession)
+    chosen = judge(manifest, smaller, limited, settings).chosen
+    found = plan if chosen is None or chosen.plan is None else chosen.plan
+    return replace(found, eager=concession.eager)
+
+
+def _tell_learned(
+    selection: Selection, known: Concessions, plan: Plan, conceded: Plan
+) -> tuple[str, ...]:
+    """One sentence for each thing that is other than it would be without earlier starts."""
+    told = [
+        f"{verdict.profile.description} is passed over, because {known[verdict.profile.id].cause}"
+        for verdict in selection.verdicts
+        if any(finding.check == "start-failed" for finding in verdict.findings)
+        and len(verdict.findings) == 1
+    ]
+    differences = compare_plans(plan, conceded)
+    if differences:
+        changes = ", ".join(map(str, differences))
+        told.append(f"{changes}, because {known[plan.profile.id].cause}")
+    return tuple(told)
 
 
 def preview_launch(choice: Choice, engine_args: tuple[str, ...] = ()) -> Launch:
@@ -179,6 +252,7 @@ def choice_document(choice: Choice, engine_args: tuple[str, ...] = ()) -> dict[s
     launch = preview_launch(choice, engine_args)
     return selection_document(choice.selection) | {
         "reason": explain_choice(choice.selection),
+        "learned": list(choice.learned),
         "missing_engine": _missing_document(choice.missing),
         "engine": drop_unknown(
             {
@@ -222,7 +296,8 @@ def print_choice(
         ("speed", format_speed(choice.verdict.speed)),
         ("why", explain_choice(choice.selection)),
     )
-    for label, text in (*rows, *_describe_passed_over(choice)):
+    learned = tuple(("learned", sentence) for sentence in choice.learned)
+    for label, text in (*rows, *_describe_passed_over(choice), *learned):
         print_wrapped(f"  {label}", text, indent=12)
     print_line()
     print_budget(plan)

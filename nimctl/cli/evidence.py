@@ -15,17 +15,20 @@ Numbers = Annotated[
 
 @evidence.command("ls", short_help="Every bench and every start that was kept, one a line.")
 def list_evidence(json: options.Json = False) -> None:
-    """List every bench that was kept, the newest first, and every start with its memory."""
+    """List every bench that was kept, the newest first, every start with its memory, and what
+    failed starts taught.
+    """
     from nimctl.cli import evidence_text
     from nimctl.cli.known_speeds import open_evidence
     from nimctl.cli.terminal import print_json
 
     store = open_evidence()
     kept = store.read_benches(), store.read_starts(), store.read_memory()
+    learned = store.read_concessions()
     if json:
-        print_json(evidence_text.evidence_document(*kept))
+        print_json(evidence_text.evidence_document(*kept, learned))
     else:
-        evidence_text.print_evidence(store.path, *kept)
+        evidence_text.print_evidence(store.path, *kept, learned)
 
 
 @evidence.command("show", short_help="One bench or one start with all its figures.")
@@ -68,7 +71,7 @@ def export_evidence(json: options.Json = False) -> None:
     store = open_evidence()
     if json:
         kept = store.read_benches(), store.read_starts(), store.read_memory()
-        print_json(evidence_text.evidence_document(*kept))
+        print_json(evidence_text.evidence_document(*kept, store.read_concessions()))
     else:
         evidence_text.print_csv(store.read_benches())
 
@@ -84,3 +87,19 @@ def remove_evidence(numbers: Numbers, json: options.Json = False) -> None:
         print_json({"removed": numbers})
     else:
         print_note(f"forgot {', '.join(map(str, numbers))}")
+
+
+@evidence.command("forget", short_help="Forget what failed starts of a model taught.")
+def forget_starts(model: options.Model = None, json: options.Json = False) -> None:
+    """Let the next start of MODEL begin with the plan that it would have without earlier ones."""
+    from nimctl.cli import asked, facts
+    from nimctl.cli.known_speeds import open_evidence
+    from nimctl.cli.terminal import print_json, print_note
+
+    settings = asked.read_command_settings()
+    name = facts.find_model(facts.open_catalog(settings), settings, model).model
+    count = open_evidence().forget_concessions(name)
+    if json:
+        print_json({"model": name, "forgotten": count})
+    else:
+        print_note(f"forgot {count} failed starts of {name}")

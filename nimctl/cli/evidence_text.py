@@ -12,9 +12,14 @@ from nimctl.cli.terminal import bold, drop_unknown, print_line
 from nimctl.core.names import GOALS
 from nimctl.core.report import Percentiles
 from nimctl.core.speed import speaks_for
-from nimctl.core.units import format_duration
+from nimctl.core.units import format_bytes, format_duration
 from nimctl.errors import InputError
-from nimctl.evidence.measured import BenchRecord, MemoryRecord, StartRecord
+from nimctl.evidence.measured import (
+    BenchRecord,
+    ConcessionRecord,
+    MemoryRecord,
+    StartRecord,
+)
 
 SCHEMA = "nimctl-evidence/1"
 _PERCENTILES = ("p50", "p90", "p95", "p99")
@@ -41,6 +46,7 @@ def evidence_document(
     benches: tuple[BenchRecord, ...],
     starts: tuple[StartRecord, ...],
     memory: tuple[MemoryRecord, ...],
+    learned: tuple[ConcessionRecord, ...],
 ) -> dict[str, Any]:
     """Everything, the newest first."""
     return {
@@ -48,6 +54,7 @@ def evidence_document(
         "benches": [bench_document(bench) for bench in benches],
         "starts": [_flatten(start) for start in starts],
         "memory": [_flatten(record) for record in memory],
+        "learned": [_flatten(record) for record in learned],
     }
 
 
@@ -56,7 +63,9 @@ def bench_document(bench: BenchRecord) -> dict[str, Any]:
     return _flatten(bench) | {"counts_for": _list_goals(bench)}
 
 
-def _flatten(record: BenchRecord | MemoryRecord | StartRecord) -> dict[str, Any]:
+def _flatten(
+    record: BenchRecord | MemoryRecord | StartRecord | ConcessionRecord,
+) -> dict[str, Any]:
     document = asdict(record)
     subject = document.pop("subject")
     return drop_unknown({"id": document.pop("id"), **subject, **document})
@@ -72,9 +81,10 @@ def print_evidence(
     benches: tuple[BenchRecord, ...],
     starts: tuple[StartRecord, ...],
     memory: tuple[MemoryRecord, ...],
+    learned: tuple[ConcessionRecord, ...],
 ) -> None:
-    """One line a bench, then one line a start."""
-    if not benches and not starts:
+    """One line a bench, then one line a start, then what failed starts taught."""
+    if not (benches or starts or learned):
         print_line(f"nothing was measured yet: neither bench nor start is kept in {path}")
         print_line("`nimctl bench MODEL` measures a model and keeps the figures.")
         return
@@ -87,6 +97,13 @@ def print_evidence(
         print_line()
     if starts:
         print_starts(starts, memory)
+    if learned:
+        if benches or starts:
+            print_line()
+        print_table(
+            ("ID", "DAY", "PROFILE", "MODEL", "DEVICE", "FAILED WITH", "STARTS WITH"),
+            [_learned_cells(record) for record in learned],
+        )
 
 
 def _bench_cells(bench: BenchRecord) -> tuple[str, ...]:
@@ -99,6 +116,18 @@ def _bench_cells(bench: BenchRecord) -> tuple[str, ...]:
         format_duration(between.p50 / 1000) if between else "-",
         f"{bench.tokens_per_second:,.1f}",
     )
+
+
+def _learned_cells(record: ConcessionRecord) -> tuple[str, ...]:
+    given_up = (
+        f"context {record.most_context:,}" if record.most_context else "",
+        f"{record.most_sequences} sequences" if record.most_sequences else "",
+        f"{format_bytes(record.spare_bytes)} left free" if record.spare_bytes else "",
+        "no graphs and compilation" if record.eager else "",
+        "another profile" if record.passed_over else "",
+    )
+    told = ", ".join(filter(None, given_up))
+    return (str(record.id), *name_subject(record.subject), record.symptom, told)
 
 
 def print_bench(bench: BenchRecord) -> None:

@@ -215,6 +215,7 @@ def make_wish(settings: Settings, gpus: str | None) -> Wish:
         tensor_parallel=settings.tensor_parallel,
         gpus=None if gpus is None else _parse_gpus(gpus),
         lora=settings.lora or settings.lora_dir is not None or bool(settings.lora_adapters),
+        allow_cpu=settings.allow_cpu,
         options=read_options(settings),
     )
 

@@ -15,6 +15,7 @@ def list_profiles(
     tensor_parallel: options.TensorParallel = None,
     gpus: options.Gpus = None,
     lora: options.Lora = None,
+    allow_cpu: options.AllowCpu = None,
     hardware: options.Hardware = None,
     manifest_dir: options.ManifestDir = None,
     explain: options.Explain = False,
@@ -37,6 +38,7 @@ def list_profiles(
         kv_precision=kv_precision,
         tensor_parallel=tensor_parallel,
         **asked.split_lora(lora),
+        allow_cpu=allow_cpu,
         manifest_dirs=manifest_dir,
     )
     catalog = facts.open_catalog(settings)

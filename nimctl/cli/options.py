@@ -133,6 +133,19 @@ TrustRemoteCode = Annotated[
         rich_help_panel=_ENGINE,
     ),
 ]
+AllowCpu = Annotated[
+    bool | None,
+    typer.Option("--allow-cpu", help="Let the CPU do it where the GPUs of this machine cannot."),
+]
+Heal = Annotated[
+    bool | None,
+    typer.Option(
+        "--heal/--no-heal",
+        help="Try a smaller plan when a start fails in a known way, and begin with those that "
+        "helped before. [default: heal]",
+        show_default=False,
+    ),
+]
 CacheDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Where weights are kept.")]
 ManifestDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="A folder with more manifests.")

@@ -73,6 +73,8 @@ def serve(
     tensor_parallel: options.TensorParallel = None,
     gpus: options.Gpus = None,
     lora: options.Lora = None,
+    allow_cpu: options.AllowCpu = None,
+    heal: options.Heal = None,
     max_lora_rank: options.MaxLoraRank = None,
     tool_parser: options.ToolParser = None,
     reasoning_parser: options.ReasoningParser = None,
@@ -125,6 +127,8 @@ def serve(
         kv_precision=kv_precision,
         tensor_parallel=tensor_parallel,
         **asked.split_lora(lora),
+        allow_cpu=allow_cpu,
+        heal=heal,
         max_lora_rank=max_lora_rank,
         tool_parser=tool_parser,
         reasoning_parser=reasoning_parser,
@@ -192,4 +196,11 @@ def serve(
     elif detach:
         server_actions.start_detached(sys.argv[1:], settings, json=json)
     else:
-        serving.serve_choice(choice, engine_args, json=json)
+        serving.serve_choice(
+            choice,
+            engine_args,
+            lambda given_up: choosing.choose(
+                manifest, facts.read_machine(settings, None), settings, wish, given_up
+            ),
+            json=json,
+        )

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nimctl.cli.healing import NewPlan
 from nimctl.cli.start_display import StartDisplay, open_display
 from nimctl.cli.started import Started
 from nimctl.cli.terminal import (
@@ -16,6 +17,7 @@ from nimctl.cli.terminal import (
     print_note,
     print_warning,
 )
+from nimctl.core.healing import MOST_NEW_PLANS
 from nimctl.core.startup import Phase
 from nimctl.core.units import format_duration
 from nimctl.server import (
@@ -116,6 +118,42 @@ def _event_document(event: ServeEvent, expected_s: Mapping[Phase, float]) -> dic
         case Stopping(signal_name=name):
             document = {"event": "stopping", "signal": name}
     return document
+
+
+def tell_new_plan(plan: NewPlan, *, json: bool) -> None:
+    """What is tried after a start that failed, and why."""
+    if json:
+        changes = [
+            {"what": one.what, "from": one.before, "to": one.after} for one in plan.differences
+        ]
+        print_json_line(
+            {
+                "event": "new_plan",
+                "symptom": plan.symptom,
+                "cause": plan.cause,
+                "changes": changes,
+                "attempt": plan.attempt,
+                "limit": MOST_NEW_PLANS,
+            }
+        )
+        return
+    changed = ", ".join(map(str, plan.differences))
+    print_warning(f"the engine did not start: {plan.cause}")
+    print_note(
+        f"  starting with {changed}, because {plan.cause} (new plan {plan.attempt} of "
+        f"{MOST_NEW_PLANS} at most; --no-heal leaves it at the first)"
+    )
+
+
+def tell_learned(sentences: tuple[str, ...], model: str, *, json: bool) -> None:
+    """What is other than it would be without earlier starts."""
+    for sentence in sentences:
+        if json:
+            print_json_line({"event": "learned", "text": sentence})
+        else:
+            print_note(f"learned from an earlier start: {sentence}")
+    if sentences and not json:
+        print_note(f"  `nimctl evidence forget {model}` starts afresh")
 
 
 def _round(times: StartTimes) -> dict[str, float]:

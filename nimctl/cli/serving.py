@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nimctl.cache import Cache, CacheEntry
@@ -17,20 +18,30 @@ from nimctl.cli.choosing import (
 )
 from nimctl.cli.containing import bring_engine_image
 from nimctl.cli.gateway_settings import choose_tls, make_gateway_config, read_api_keys
+from nimctl.cli.healing import ChooseAgain, Healing
 from nimctl.cli.launch_text import describe_overridden
 from nimctl.cli.launching import choose_served_names, make_state_dir
 from nimctl.cli.log_files import new_log_file
 from nimctl.cli.registry import ServerRecord, describe_self
 from nimctl.cli.running import run_server
-from nimctl.cli.serve_events import tell_json, tell_stage, telling_person
+from nimctl.cli.serve_events import (
+    tell_json,
+    tell_learned,
+    tell_new_plan,
+    tell_stage,
+    telling_person,
+)
 from nimctl.cli.served_model import describe_served_model
 from nimctl.cli.started import StartEvidence
 from nimctl.cli.terminal import bold, print_json, print_line, print_note
 from nimctl.cli.weights import fetch_artifact, find_files, is_in_place, list_weight_files
 from nimctl.core.units import format_bytes
 from nimctl.environments import hold_engine
-from nimctl.errors import InputError
+from nimctl.errors import EngineError, InputError
 from nimctl.server import (
+    GatewayConfig,
+    Listening,
+    Ready,
     RestartLimits,
     ServeEvent,
     ServeRequest,
@@ -64,15 +75,62 @@ def print_plan(choice: Choice, engine_args: tuple[str, ...], *, json: bool) -> N
             print_line(f"  {name:<{width}}  {origin}")
 
 
-def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) -> None:
+def serve_choice(
+    choice: Choice, engine_args: tuple[str, ...], choose_again: ChooseAgain, *, json: bool
+) -> None:
     """Fetch the files, start the engine, and serve until a signal asks to stop.
+
+    A start that fails in a known way is tried again with what `choose_again` makes of it.
 
     Raises:
         NimctlError: the files, the engine or the address cannot be had.
     """
-    settings = choice.settings
     _require_chat(choice)
-    gateway = make_gateway_config(settings)
+    tell_learned(choice.learned, choice.manifest.model, json=json)
+    own_arguments = bool(engine_args or choice.settings.engine_args)
+    healing = Healing(choice, choose_again, has_own_arguments=own_arguments)
+    gateway = make_gateway_config(choice.settings)
+    life = _Life(on_ready=healing.keep)
+    while True:
+        try:
+            _serve_once(healing.choice, engine_args, gateway, life, json=json)
+            return
+        except EngineError as error:
+            if life.was_ready or not choice.settings.heal:
+                raise
+            tell_new_plan(healing.next_plan(error), json=json)
+            gateway = replace(gateway, port=life.port or gateway.port)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Life:
+    """What has become of a server: whether it was ever ready, and the port that it took."""
+
+    on_ready: Callable[[], None]
+    was_ready: bool = False
+    port: int | None = None
+
+    def note(self, event: ServeEvent) -> None:
+        match event:
+            case Listening(url=url) if not url.startswith("unix:"):
+                self.port = int(url.rpartition(":")[2])
+            case Ready():
+                self.was_ready = True
+                self.on_ready()
+            case _:
+                pass
+
+
+def _serve_once(
+    choice: Choice,
+    engine_args: tuple[str, ...],
+    gateway: GatewayConfig,
+    life: _Life,
+    *,
+    json: bool,
+) -> None:
+    """Serve one choice until a signal asks to stop, or its engine ends."""
+    settings = choice.settings
     print_note(_describe_choice(choice))
     if choice.missing is not None:
         print_note(f"better: {describe_missing(choice.missing)}, or add --install")
@@ -110,7 +168,12 @@ def serve_choice(choice: Choice, engine_args: tuple[str, ...], *, json: bool) ->
         )
         started = StartEvidence(choice, launch, engine_args)
         with _telling(request, started, json=json) as tell:
-            run_server(request, _describe_server(choice, request), settings, tell)
+
+            def on_event(event: ServeEvent) -> None:
+                tell(event)
+                life.note(event)
+
+            run_server(request, _describe_server(choice, request), settings, on_event)
 
 
 def _telling(

@@ -113,6 +113,20 @@ def _incompatible(check: str, message: str) -> Finding:
     return Finding(check=check, fit=Fit.INCOMPATIBLE, message=message)
 
 
+def check_cpu(case: Case) -> Iterator[Finding]:
+    """A machine with GPUs runs nothing on its CPU unless that was asked for: it is far slower."""
+    wish, on_cpu = case.wish, case.place is not None and case.place.device == "cpu"
+    if on_cpu and case.usable_gpus and not wish.allow_cpu and case.asked_id != case.profile.id:
+        yield Finding(
+            check="cpu",
+            fit=Fit.EXCLUDED,
+            message=f"{case.traits.title} as installed here would run it on the CPU, and this "
+            "machine has a GPU",
+            hint="--allow-cpu lets it",
+            retry=replace(wish, allow_cpu=True),
+        )
+
+
 def check_generation(case: Case) -> Iterator[Finding]:
     """The GPU generation and the driver must support engine and precision."""
     if case.place is None or case.place.device == "cpu" or not case.traits.precisions:
@@ -354,6 +368,7 @@ def _name_holders(case: Case) -> str | None:
 CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     check_wish,
     check_gpus,
+    check_cpu,
     check_engine,
     check_options,
     check_generation,

@@ -19,6 +19,7 @@ class Wish:
         tensor_parallel: GPUs to split each layer over.
         gpus: Driver indices of the GPUs that may be used.
         lora: Whether LoRA adapters will be served.
+        allow_cpu: Whether the CPU will do where the machine has GPUs.
         options: What is asked of the engine beside that; one that cannot honour it does not run.
     """
 
@@ -32,6 +33,7 @@ class Wish:
     tensor_parallel: int | None = None
     gpus: tuple[int, ...] | None = None
     lora: bool = False
+    allow_cpu: bool = False
     options: EngineOptions = field(default_factory=EngineOptions)
 
 
@@ -56,6 +58,7 @@ _OPTIONS = {
     "kv_precision": "--kv-precision",
     "tensor_parallel": "--tensor-parallel",
     "gpus": "--gpus",
+    "allow_cpu": "--allow-cpu",
 }
 
 
@@ -73,4 +76,6 @@ def format_change(before: Wish, after: Wish) -> str:
 def _format_option(option: str, value: object) -> str:
     if value is None:
         return f"without {option}"
+    if value is True:
+        return option
     return f"{option} {','.join(map(str, value)) if isinstance(value, tuple) else value}"

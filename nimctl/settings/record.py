@@ -61,6 +61,8 @@ class Settings:
     speculative_tokens: int | None
     seed: int | None
     tags_selector: Mapping[str, str]
+    allow_cpu: bool
+    heal: bool
     host: str
     port: int
     uds: Path | None

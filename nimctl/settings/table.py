@@ -287,6 +287,20 @@ KEYS: tuple[Key, ...] = (
         help="NIM's profile tags; they fill engine, precision, tensor_parallel, goal and lora.",
     ),
     Key(
+        name="allow_cpu",
+        convert=values.truth,
+        default=False,
+        environment=("NIMCTL_ALLOW_CPU",),
+        help="Whether a machine with GPUs may run a model on its CPU where no GPU can.",
+    ),
+    Key(
+        name="heal",
+        convert=values.truth,
+        default=True,
+        environment=("NIMCTL_HEAL",),
+        help="Whether a start that fails in a known way is tried again with a smaller plan.",
+    ),
+    Key(
         name="host",
         convert=values.text,
         default="127.0.0.1",

@@ -54,6 +54,8 @@ SAMPLES: dict[str, tuple[tuple[str, object], tuple[str, object]]] = {
         ("gpu=h100", {"gpu": "h100"}),
         ("pp=1, gpu=l40s", {"pp": "1", "gpu": "l40s"}),
     ),
+    "allow_cpu": (("1", True), ("no", False)),
+    "heal": (("0", False), ("yes", True)),
     "host": (("::1", "::1"), ("0.0.0.0", "0.0.0.0")),  # noqa: S104
     "port": (("0", 0), ("65535", 65535)),
     "uds": (("/run/nim.sock", Path("/run/nim.sock")), ("/s", Path("/s"))),

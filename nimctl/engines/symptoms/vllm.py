@@ -105,6 +105,12 @@ SYMPTOMS = (
         hint="`nimctl engines install vllm` installs the newest",
     ),
     Symptom(
+        code="weights-missing",
+        pattern=r"Cannot find any model weights with",
+        cause="the weights are not on this disk any more",
+        hint="`nimctl download MODEL` fetches them again",
+    ),
+    Symptom(
         code="config-missing",
         pattern=r"Invalid repository ID or local directory specified: '(?P<detail>[^']+)'",
         cause="the folder of the model has no config.json",

@@ -1,5 +1,10 @@
 """What was measured of profiles that ran: kept in one file, and ranked by."""
 
+from nimctl.evidence.measured.concessions import (
+    ConcessionRecord,
+    recall_concessions,
+    record_concession,
+)
 from nimctl.evidence.measured.ranking import rank_measured
 from nimctl.evidence.measured.records import (
     BenchRecord,
@@ -16,6 +21,7 @@ from nimctl.evidence.measured.store import EvidenceStore
 
 __all__ = [
     "BenchRecord",
+    "ConcessionRecord",
     "EvidenceStore",
     "MemoryRecord",
     "StartRecord",
@@ -25,6 +31,8 @@ __all__ = [
     "fingerprint_machine",
     "make_subject",
     "rank_measured",
+    "recall_concessions",
+    "record_concession",
     "record_report",
     "use_memory",
 ]

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from nimctl.core.report import Percentiles
 from nimctl.errors import InputError
+from nimctl.evidence.measured.concessions import ConcessionRecord
 from nimctl.evidence.measured.records import BenchRecord, MemoryRecord, StartRecord, Subject
 
 _SUBJECT = """
@@ -56,6 +57,17 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             actual_bytes INTEGER NOT NULL)""",
     ),
     (f"CREATE TABLE start ({_SUBJECT}, phases_s TEXT NOT NULL)",),
+    (
+        f"""CREATE TABLE concession ({_SUBJECT},
+            symptom TEXT NOT NULL,
+            cause TEXT NOT NULL,
+            free_bytes INTEGER NOT NULL,
+            most_context INTEGER,
+            most_sequences INTEGER,
+            spare_bytes INTEGER NOT NULL,
+            eager INTEGER NOT NULL,
+            passed_over INTEGER NOT NULL)""",
+    ),
 )
 """What leads from each schema version to the next; the file's `user_version` counts them."""
 
@@ -73,15 +85,22 @@ _KEPT_STARTS = 10
 """So many starts of one profile on one machine with one engine's version are kept."""
 _PERCENTILES = ("time_to_first_token", "inter_token_latency", "user_tokens_per_second")
 _SUBJECT_NAMES = tuple(field.name for field in fields(Subject))
-_Record = TypeVar("_Record", BenchRecord, MemoryRecord, StartRecord)
+_TRUTHS = ("eager", "passed_over")
+_Record = TypeVar("_Record", BenchRecord, MemoryRecord, StartRecord, ConcessionRecord)
+_AnyRecord = BenchRecord | MemoryRecord | StartRecord | ConcessionRecord
 _T = TypeVar("_T")
-_TABLES: dict[type, str] = {BenchRecord: "bench", MemoryRecord: "memory", StartRecord: "start"}
+_TABLES: dict[type[_AnyRecord], str] = {
+    BenchRecord: "bench",
+    MemoryRecord: "memory",
+    StartRecord: "start",
+    ConcessionRecord: "concession",
+}
 _COLUMNS = {
     kind: (
         *_SUBJECT_NAMES,
         *(field.name for field in fields(kind) if field.name != "subject"),
     )
-    for kind in (BenchRecord, MemoryRecord, StartRecord)
+    for kind in _TABLES
 }
 
 
@@ -127,6 +146,34 @@ class EvidenceStore:
             InputError: the file cannot be read, or belongs to a newer nimctl.
         """
         return self._read(StartRecord)
+
+    def record_concession(self, record: ConcessionRecord) -> int:
+        """Keep what a profile had to do without to start; gives its number.
+
+        Raises:
+            InputError: the file cannot be written, or belongs to a newer nimctl.
+        """
+        return self._write(lambda database: _insert(database, record))
+
+    def read_concessions(self) -> tuple[ConcessionRecord, ...]:
+        """Every concession that is kept, the newest first.
+
+        Raises:
+            InputError: the file cannot be read, or belongs to a newer nimctl.
+        """
+        return self._read(ConcessionRecord)
+
+    def forget_concessions(self, model: str) -> int:
+        """Forget what failed starts of a model taught; gives how many there were.
+
+        Raises:
+            InputError: the file cannot be written, or belongs to a newer nimctl.
+        """
+
+        def forget(database: sqlite3.Connection) -> int:
+            return database.execute("DELETE FROM concession WHERE model = ?", (model,)).rowcount
+
+        return self._use(forget, _BUSY_TIMEOUT_S) or 0 if self.path.exists() else 0
 
     def read_benches(self) -> tuple[BenchRecord, ...]:
         """Every bench, the newest first.
@@ -270,9 +317,7 @@ def _read_version(database: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _insert(
-    database: sqlite3.Connection, record: BenchRecord | MemoryRecord | StartRecord
-) -> int | None:
+def _insert(database: sqlite3.Connection, record: _AnyRecord) -> int | None:
     values = _to_row(record)
     names, marks = ", ".join(values), ", ".join("?" * len(values))
     # The names are those of our own dataclasses, never from outside.
@@ -294,7 +339,7 @@ def _drop_old_starts(database: sqlite3.Connection, like: Subject) -> None:
             database.execute(old, (*what, *times))
 
 
-def _to_row(record: BenchRecord | MemoryRecord | StartRecord) -> dict[str, Any]:
+def _to_row(record: _AnyRecord) -> dict[str, Any]:
     """A record as columns: the subject's fields beside its own, percentiles as JSON."""
     document = asdict(record)
     columns = document.pop("subject") | document
@@ -314,4 +359,7 @@ def _from_row(kind: type[_Record], row: tuple[Any, ...]) -> _Record:
     for name in _PERCENTILES:
         if columns.get(name) is not None:
             columns[name] = Percentiles(**json.loads(columns[name]))
+    for name in _TRUTHS:
+        if name in columns:
+            columns[name] = bool(columns[name])
     return kind(subject=subject, **columns)
