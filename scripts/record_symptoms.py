@@ -205,7 +205,12 @@ def folder_with(change: Callable[[Path], None], *arguments: str) -> Prepare:
 def vllm_arguments(model: Path | str, folder: Path, *arguments: str) -> list[str]:
     """`vllm serve`'s arguments for a model."""
     common = ("--uds", str(folder / "engine.sock"), "--enforce-eager", "--dtype", "bfloat16")
-    small = ("--max-model-len", "512") if "--max-model-len" not in arguments else ()
+    small = [
+        part
+        for option, value in (("--max-model-len", "512"), (_CACHE, "100000000"))
+        if option not in arguments
+        for part in (option, value)
+    ]
     return [str(model), *common, *small, *arguments]
 
 

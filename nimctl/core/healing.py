@@ -150,6 +150,7 @@ REMEDIES: Mapping[str, tuple[Remedy, ...]] = {
     "out-of-memory-sequences": (serve_fewer, spare_memory, pass_over_profile),
     "out-of-memory-graphs": (spare_memory, run_eagerly, pass_over_profile),
     "out-of-memory": (serve_fewer, spare_memory, shorten_context, pass_over_profile),
+    "out-of-memory-host": (plan_anew, *_SMALLER),
     "killed": (plan_anew, *_SMALLER),
     "graph-capture-failed": (run_eagerly, pass_over_profile),
     "compiler-missing": (run_eagerly, pass_over_profile),

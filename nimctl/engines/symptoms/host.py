@@ -74,10 +74,24 @@ HOST = (
         hint="`nimctl engines check` shows what is left of it",
     ),
     Symptom(
+        code="address-taken",
+        pattern=r"couldn't bind HTTP server socket, hostname: (?P<detail>.+)"
+        r"|\[Errno 98\][^\n]*[Aa]ddress already in use",
+        cause="the address that the engine shall listen on is taken",
+        hint="start again: another is chosen each time",
+    ),
+    Symptom(
         code="glibc-too-old",
         pattern=r"version `(?P<detail>(?:GLIBC|GLIBCXX|CXXABI)_[\d.]+)' not found",
         cause="the engine was built for a newer Linux: its C library is missing a version",
         hint="use a build for this system, or another --engine",
+    ),
+    Symptom(
+        code="no-more-threads",
+        pattern=r"std::system_error'\s+what\(\):\s+Resource temporarily unavailable"
+        r"|can't start new thread",
+        cause="the engine may not start another thread: a limit of processes or memory is reached",
+        hint="raise the limits: ulimit -u and -v, or the processes a container may have",
     ),
     Symptom(
         code="library-missing",

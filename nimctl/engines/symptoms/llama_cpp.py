@@ -65,14 +65,9 @@ SYMPTOMS = (
         hint="take it out of the folder of --lora; llama.cpp wants adapters as GGUF files",
     ),
     Symptom(
-        code="address-taken",
-        pattern=r"couldn't bind HTTP server socket, hostname: (?P<detail>.+)",
-        cause="the address that the engine shall listen on is taken",
-        hint="start again: another is chosen each time",
-    ),
-    Symptom(
         code="out-of-memory-weights",
-        pattern=r"error loading model: unable to allocate (?P<detail>\w+) buffer",
+        pattern=r"error loading model: unable to allocate (?P<detail>\w+) buffer"
+        r"|error loading model: mmap failed: Cannot allocate memory",
         cause="the weights do not fit the memory",
         hint="free memory, or use fewer bits: `nimctl list-profiles MODEL` shows what fits",
     ),
@@ -89,6 +84,13 @@ SYMPTOMS = (
         r"|llama_new_context_with_model: failed to allocate compute buffers",
         cause="what llama.cpp computes in does not fit the memory beside weights and cache",
         hint=SMALLER,
+    ),
+    Symptom(
+        code="out-of-memory-host",
+        pattern=r"insufficient memory \((?P<detail>attempted to allocate +[\d.]+ MB)\)",
+        is_general=True,
+        cause="the machine ran out of memory",
+        hint=f"free memory, or {SMALLER}",
     ),
     *COMMON,
 )

@@ -105,6 +105,12 @@ SYMPTOMS = (
         hint="`nimctl engines install vllm` installs the newest",
     ),
     Symptom(
+        code="lora-rank-too-high",
+        pattern=r"(?P<detail>LoRA rank \d+ is greater than max_lora_rank \d+)",
+        cause="a LoRA adapter has a higher rank than there is room for",
+        hint="add `-- --max-lora-rank 64`, or as much as it needs",
+    ),
+    Symptom(
         code="weights-missing",
         pattern=r"Cannot find any model weights with",
         cause="the weights are not on this disk any more",
