@@ -4,8 +4,7 @@
     python scripts/record_symptoms.py vllm MODEL_FOLDER [CODE...] --program ENVIRONMENT/bin/vllm
 
 Writes `tests/engines/symptoms/ENGINE/CODE.log`. The GGUF is SmolLM2 in Q4_1 (llama architecture,
-tokenizer `smollm`), the folder the same model as safetensors; vLLM is its build for CPUs. A full
-disk is one that FULL_DISK names, e.g. a tmpfs of 64 KiB.
+tokenizer `smollm`), the folder the same model as safetensors; vLLM is its build for CPUs.
 """
 
 import argparse
@@ -276,8 +275,6 @@ def adapter_of_rank(rank: int) -> Prepare:
     return prepare
 
 
-_FULL_DISK = os.environ.get("FULL_DISK", "/dev/full")
-_CACHES = ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 _CACHE = "--kv-cache-memory-bytes"
 VLLM: dict[str, Case] = {
     "unknown-argument": Case(prepare=lambda m, f: vllm_arguments(m, f, "--frobnicate")),
@@ -303,11 +300,6 @@ VLLM: dict[str, Case] = {
     "ram-not-free": Case(prepare=lambda m, f: vllm_arguments(m, f, _CACHE, "900000000000")),
     "lora-rank-too-high": Case(prepare=adapter_of_rank(64)),
     "address-taken": Case(prepare=take_vllm_socket),
-    "too-many-files": Case(prepare=vllm_arguments, open_files=30),
-    "disk-full": Case(
-        prepare=lambda m, f: [a for a in vllm_arguments(m, f) if a != "--enforce-eager"],
-        environment={name: f"{_FULL_DISK}/{name.lower()}" for name in _CACHES},
-    ),
 }
 
 

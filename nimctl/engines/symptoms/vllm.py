@@ -117,6 +117,12 @@ SYMPTOMS = (
         hint="`nimctl download MODEL` fetches them again",
     ),
     Symptom(
+        code="weights-damaged",
+        pattern=r"SafetensorError: (?P<detail>.+)",
+        cause="a file of the weights is damaged or cut off",
+        hint=FETCH_AGAIN,
+    ),
+    Symptom(
         code="config-missing",
         pattern=r"Invalid repository ID or local directory specified: '(?P<detail>[^']+)'",
         cause="the folder of the model has no config.json",
