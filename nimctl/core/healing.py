@@ -18,7 +18,7 @@ from nimctl.core.wish import Wish
 MOST_NEW_PLANS = 4
 """Plans that are tried after the first; a start can take minutes."""
 
-_EAGER_ENGINES = ("vllm", "tensorrt_llm")
+_EAGER_ENGINES = ("vllm", "tensorrt_llm", "sglang")
 _SPARE_SHARE = 20
 """What is left free more each time: a 20th of a device's memory, at least 1 GiB."""
 
