@@ -78,7 +78,7 @@ class Engine:
 class RunningGateway:
     """A gateway in a thread, and what it told its owner."""
 
-    def __init__(self, folder, config, model, new_loop, tracing=None):
+    def __init__(self, folder, config, model, new_loop, **more):
         self.state = EngineState()
         self.troubles, self.records, self.notes, self.loop_faults = [], [], [], []
         self.uds = str(folder / "gateway.sock")
@@ -90,7 +90,7 @@ class RunningGateway:
             config=config,
             model=model,
             engine=self.state,
-            tracing=tracing,
+            **more,
             on_engine_trouble=self.troubles.append,
             on_access=self.records.append,
             on_note=self.notes.append,
@@ -213,10 +213,14 @@ def start_gateway(tmp_path):
     """Start gateways on free ports; all are closed at the end, and none may have had a bug."""
     gateways = []
 
-    def start(engine=None, new_loop=new_event_loop, served=(), tracing=None, **config):
+    def start(
+        engine=None, new_loop=new_event_loop, served=(), tracing=None, read_gpus=None, **config
+    ):
         config = GatewayConfig(**{"port": 0, **config})
         model = replace(MODEL, **dict(served))
-        gateways.append(RunningGateway(tmp_path, config, model, new_loop, tracing))
+        gateways.append(
+            RunningGateway(tmp_path, config, model, new_loop, tracing=tracing, read_gpus=read_gpus)
+        )
         if engine is not None:
             gateways[-1].state.ready(engine.address)
         return gateways[-1]

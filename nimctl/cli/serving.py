@@ -18,6 +18,7 @@ from nimctl.cli.choosing import (
 )
 from nimctl.cli.containing import bring_engine_image
 from nimctl.cli.gateway_settings import choose_tls, make_gateway_config, read_api_keys
+from nimctl.cli.gpu_figures import make_gpu_reader
 from nimctl.cli.healing import ChooseAgain, Healing
 from nimctl.cli.launch_text import describe_overridden
 from nimctl.cli.launching import choose_served_names, make_state_dir
@@ -162,6 +163,7 @@ def _serve_once(
                 hung_s=settings.hang_timeout_s,
                 idle_token_every_s=choose_idle_token_s(model.sequences),
             ),
+            read_gpus=make_gpu_reader(choice.plan.gpus),
             restarts=RestartLimits(
                 count=settings.restart_limit, window_s=settings.restart_window_s
             ),

@@ -36,6 +36,12 @@ DEVICE_QUERIES = (
     "nvmlDeviceGetMigMode",
     *PROCESS_QUERIES,
 )
+LOAD_QUERIES = (
+    "nvmlDeviceGetUUID",
+    "nvmlDeviceGetUtilizationRates",
+    "nvmlDeviceGetPowerUsage",
+    "nvmlDeviceGetTotalEnergyConsumption",
+)
 MIG_QUERIES = ("nvmlDeviceGetName", "nvmlDeviceGetUUID")
 
 _NO_LIBRARY = {"error": LIBRARY_NOT_FOUND, "message": "NVML Shared Library Not Found"}
@@ -61,6 +67,32 @@ def read_nvml(root: Path = Path("/")) -> dict[str, Any]:
     finally:
         _ask(pynvml.nvmlShutdown)
     return document if document["devices"] else document | _read_traces(root)
+
+
+def read_loads() -> list[dict[str, Any]]:
+    """Ask each GPU how busy it is now; none where there is no driver to ask."""
+    if _lacks_library():
+        return []
+    import pynvml
+
+    if error_of({"nvmlInit": _ask(pynvml.nvmlInit)}, "nvmlInit"):
+        return []
+    try:
+        count = _ask(pynvml.nvmlDeviceGetCount)
+        return [_read_load(index) for index in range(count if isinstance(count, int) else 0)]
+    finally:
+        _ask(pynvml.nvmlShutdown)
+
+
+def _read_load(index: int) -> dict[str, Any]:
+    import pynvml
+
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    except pynvml.NVMLError:
+        return {}
+    answers = {query: _ask(getattr(pynvml, query), handle) for query in LOAD_QUERIES}
+    return answers | _read_memory(handle)
 
 
 def _lacks_library() -> bool:

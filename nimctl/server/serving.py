@@ -20,6 +20,7 @@ from nimctl.server.gateway import (
     EngineState,
     Gateway,
     GatewayConfig,
+    GpuFigures,
     ServedModel,
     Tracing,
     new_event_loop,
@@ -88,6 +89,7 @@ class ServeRequest:
         start_timeout_s: Give up when nothing of a starting engine has moved for so long.
         weights: Sizes of the files the engine reads, by path, links resolved.
         watch: When an engine that was ready counts as silent or hung.
+        read_gpus: Tells of the GPUs for the metrics; None where there are none.
         restarts: How often an engine that was ready is started again.
     """
 
@@ -101,6 +103,7 @@ class ServeRequest:
     weights: Mapping[str, int] = field(default_factory=dict)
     watch: WatchLimits = field(default_factory=WatchLimits)
     restarts: RestartLimits = field(default_factory=RestartLimits)
+    read_gpus: Callable[[], tuple[GpuFigures, ...]] | None = None
 
 
 def serve_model(
@@ -144,6 +147,7 @@ class _Serving:
             model=request.model if isinstance(request, ServeRequest) else _NOT_KNOWN_YET,
             engine=self._state,
             tracing=tracing,
+            read_gpus=request.read_gpus if isinstance(request, ServeRequest) else None,
             on_engine_trouble=lambda cause: self._keeper.alarm(),
             on_access=on_access,
             on_note=on_note,

@@ -17,6 +17,7 @@ from nimctl.server.gateway.config import (
     EngineActivity,
     EngineState,
     GatewayConfig,
+    GpuFigures,
     ServedModel,
 )
 from nimctl.server.gateway.cors import Cors
@@ -34,6 +35,7 @@ __all__ = [
     "EngineState",
     "Gateway",
     "GatewayConfig",
+    "GpuFigures",
     "ServedModel",
     "TlsFiles",
     "TraceTarget",

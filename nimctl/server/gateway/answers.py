@@ -1,5 +1,6 @@
 """What the gateway answers itself: health, models, metadata, version and metrics."""
 
+import asyncio
 from hashlib import sha256
 from urllib.parse import unquote
 
@@ -76,12 +77,13 @@ def version(service: Service, head: RequestHead) -> Answer:
 
 
 async def metrics(service: Service, head: RequestHead) -> Answer:
-    """The gateway's figures and, when it gives them in time, the engine's."""
+    """The gateway's figures, the GPUs' and, when it gives them in time, the engine's."""
     address = service.engine.address
     theirs = ""
     if address is not None:
         theirs = await scrape(address, service.model.offer.metrics_path)
-    page = render_page(service, engine_page=theirs)
+    gpus = () if service.read_gpus is None else await asyncio.to_thread(service.read_gpus)
+    page = render_page(service, engine_page=theirs, gpus=gpus)
     return Answer(
         status=200, body=page.encode(), content_type="text/plain; version=0.0.4; charset=utf-8"
     )

@@ -99,6 +99,25 @@ class ServedModel:
     adapters: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GpuFigures:
+    """What the page of metrics tells of a GPU; None is left out.
+
+    Attributes:
+        index: The driver's index.
+        utilization: Share of the time with a kernel running, 0 to 1.
+        power_w: Watts.
+        energy_j: Joules since the driver was loaded.
+    """
+
+    index: int
+    utilization: float | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    power_w: float | None = None
+    energy_j: float | None = None
+
+
 class EngineState:
     """The engine as its supervisor last saw it: set by the supervisor, read by the gateway.
 

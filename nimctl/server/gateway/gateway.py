@@ -14,6 +14,7 @@ from nimctl.server.gateway.config import (
     EngineActivity,
     EngineState,
     GatewayConfig,
+    GpuFigures,
     ServedModel,
 )
 from nimctl.server.gateway.engine_figures import EngineFigures
@@ -48,6 +49,7 @@ class Gateway:
         model: ServedModel,
         engine: EngineState,
         tracing: Tracing | None = None,
+        read_gpus: Callable[[], tuple[GpuFigures, ...]] | None = None,
         on_engine_trouble: Callable[[str], None] = lambda cause: None,
         on_access: Callable[[AccessRecord], None] = lambda record: None,
         on_note: Callable[[str], None] = lambda text: None,
@@ -57,17 +59,19 @@ class Gateway:
         Args:
             engine: Read on every request; whoever supervises the engine sets it.
             tracing: Makes spans of requests; its owner closes it.
+            read_gpus: Tells of the GPUs for the page of metrics; called in a thread of its own.
             on_engine_trouble: Told in one sentence when the engine refuses or breaks a
                 connection or sends what is not HTTP.
             on_access: Told of every finished request.
             on_note: Told in one sentence what an operator should know, e.g. of new certificates.
-                All three are called in the event loop and must return at once.
+                The last three are called in the event loop and must return at once.
         """
         self._service = Service(
             config=config,
             model=model,
             engine=engine,
             tracing=tracing,
+            read_gpus=read_gpus,
             keys=KeyRings(config),
             on_engine_trouble=on_engine_trouble,
             on_access=on_access,

@@ -7,6 +7,7 @@ the gateway measured. One that neither knows is not there, rather than wrong.
 from collections.abc import Mapping
 
 from nimctl.core.surface import FigureSource
+from nimctl.server.gateway.config import GpuFigures
 from nimctl.server.gateway.exposition import (
     Family,
     Sample,
@@ -21,14 +22,14 @@ from nimctl.server.gateway.service import Service
 _OWN = "nimctl_gateway_"
 
 
-def render_page(service: Service, *, engine_page: str) -> str:
+def render_page(service: Service, *, engine_page: str, gpus: tuple[GpuFigures, ...] = ()) -> str:
     """All figures; of the engine's page what is of the format and not already there."""
     theirs = read_families(engine_page)
     own = [
         _find(theirs, family, service.model.offer.figures)
         for family in _measured(service.metrics, service.model.sequences, service.admission.waiting)
     ]
-    own += [*_gateway(service), *service.metrics.engine.families()]
+    own += [*_gateway(service), *service.metrics.engine.families(), *_tell_gpus(gpus)]
     taken = {name for family in own for name in _series(family)}
     rest = [family for family in theirs.values() if not _series(family) & taken]
     return render_families([*own, *rest])
@@ -93,6 +94,33 @@ def _measured(metrics: Metrics, sequences: int | None, queued: int) -> list[Fami
         ),
         counter("request_success_total", "Requests answered whole.", metrics.succeeded),
         counter("request_failure_total", "Requests refused or cut.", metrics.failed),
+    ]
+
+
+_GPU_FAMILIES = (
+    ("gpu_utilization", "utilization", "Share of the time with a kernel running."),
+    ("gpu_memory_used_bytes", "memory_used_bytes", "Memory in use, by anybody."),
+    ("gpu_memory_total_bytes", "memory_total_bytes", "All memory."),
+    ("gpu_power_usage_watts", "power_w", "Power now."),
+    ("gpu_total_energy_consumption_joules", "energy_j", "Since the driver was loaded."),
+)
+"""NIM's names -> our attributes."""
+
+
+def _tell_gpus(gpus: tuple[GpuFigures, ...]) -> list[Family]:
+    """NIM 1.x's figures of the GPUs; what the driver does not tell is left out."""
+    return [
+        Family(
+            name,
+            "gauge",
+            help_text,
+            [
+                Sample(labels=f'{{device_id="{gpu.index}"}}', value=str(value))
+                for gpu in gpus
+                if (value := getattr(gpu, attribute)) is not None
+            ],
+        )
+        for name, attribute, help_text in _GPU_FAMILIES
     ]
 
 

@@ -4,7 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nimctl.server.gateway.admission import Admission
-from nimctl.server.gateway.config import AccessRecord, EngineState, GatewayConfig, ServedModel
+from nimctl.server.gateway.config import (
+    AccessRecord,
+    EngineState,
+    GatewayConfig,
+    GpuFigures,
+    ServedModel,
+)
 from nimctl.server.gateway.exchange import Exchange
 from nimctl.server.gateway.keys import KeyRings
 from nimctl.server.gateway.metrics import Metrics
@@ -24,6 +30,7 @@ class Service:
         on_engine_trouble: Told in one sentence when the engine does not answer as it should.
         on_access: Told of every finished request.
         admission: The places in the engine.
+        read_gpus: Tells of the GPUs it runs on; called in a thread of its own.
         tracing: Makes spans of requests, where those are asked for.
         draining: No connection is kept for another request.
         answered_bytes: What the engine has given in answers that are over, failures left out.
@@ -39,6 +46,7 @@ class Service:
     admission: Admission
     pool: EnginePool = field(default_factory=EnginePool)
     metrics: Metrics = field(default_factory=Metrics)
+    read_gpus: Callable[[], tuple[GpuFigures, ...]] | None = None
     tracing: Tracing | None = None
     draining: bool = False
     answered_bytes: int = 0
