@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from e2e.smollm2_safetensors import make_safetensors
+from e2e.tiny_adapter import write_adapter
 from e2e.vllm_on_cpu import EAGER, VllmServer, find_vllm
 
 from nimctl.environments.managed import python_of
@@ -37,6 +38,7 @@ CONTRACT_ENGINES = {
         cannot={
             "required tools": "the wheel of 2026-10 does not hold this model to tool_choice",
             "logprobs of completions": "it answers them in the shape of chat's",
+            "adapters by name": "it puts an adapter, a GGUF file, into every answer",
         },
         lacks=(
             "/v1/embeddings",
@@ -54,14 +56,17 @@ CONTRACT_ENGINES = {
     ),
     "vllm": ContractEngine(
         title="vLLM",
-        lacks=("/v1/embeddings", "/v1/rerank", "/v1/ranking", "/v1/load_lora_adapter"),
+        lacks=("/v1/embeddings", "/v1/rerank", "/v1/ranking"),
         refuses={"guided_decoding_backend": "xgrammar"},
     ),
 }
 
 
 def serve_safetensors(environment, gguf, folder):
-    """vLLM for CPUs with the same model; skips the test where it is not installed."""
+    """vLLM for CPUs with the same model, and an adapter called `tiny` for it.
+
+    Skips the test where it is not installed.
+    """
     found = find_vllm()
     if found is None:
         pytest.skip("vLLM for CPUs is not installed: nimctl engines install vllm")
@@ -72,4 +77,6 @@ def serve_safetensors(environment, gguf, folder):
     # nimctl chooses no parser for SmolLM2, which was not trained to call tools; a call that is
     # forced is held to the schema of a strict tool all the same.
     tools = ("--tool-parser", "hermes")
-    return VllmServer(environment | engines_dir, weights, *size, *tools, *EAGER)
+    write_adapter(folder / "adapters" / "tiny")
+    lora = ("--lora", str(folder / "adapters"))
+    return VllmServer(environment | engines_dir, weights, *size, *tools, *lora, *EAGER)

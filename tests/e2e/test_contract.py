@@ -6,6 +6,8 @@ Each test runs against each engine in `CONTRACT_ENGINES`, which also says what a
 """
 
 import json
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -13,11 +15,13 @@ import anthropic
 import httpx
 import openai
 import pytest
+from e2e import greedy_answers
 from e2e.conftest import Server
 from e2e.contract_engines import CONTRACT_ENGINES, SMOLLM2, serve_safetensors
+from e2e.tiny_adapter import write_adapter
 from prometheus_client.parser import text_string_to_metric_families
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 FRANCE = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
 COUNTING = "One, two, three, four,"
@@ -37,16 +41,21 @@ def engine_name(request):
 
 
 @pytest.fixture(scope="module")
-def url(engine_name, environment, downloaded, tmp_path_factory):
-    """A server with the real model on the engine."""
+def process(engine_name, environment, downloaded, tmp_path_factory):
+    """`nimctl serve` with the real model on the engine, ready, and its address."""
     if engine_name == "llama.cpp":
         server = Server(environment)
     else:
         (gguf,) = Path(downloaded.stdout.strip()).rglob("*.gguf")
         server = serve_safetensors(environment, gguf, tmp_path_factory.mktemp("weights"))
-    yield server.wait_until_ready().url
+    yield server.process, server.wait_until_ready().url
     server.process.terminate()
     server.process.communicate(timeout=120)
+
+
+@pytest.fixture(scope="module")
+def url(process):
+    return process[1]
 
 
 @pytest.fixture
@@ -312,6 +321,65 @@ class TestOtherRoutes:
         streamed = read_metrics(url)
         for name in ("time_to_first_token_seconds", "time_per_output_token_seconds"):
             assert streamed[f"{name}_count"] > after[f"{name}_count"]
+
+
+class TestAdapters:
+    def test_an_adapter_answers_by_its_name(self, client, needs):
+        needs("adapters by name")
+        assert "tiny" in [model.id for model in client.models.list().data]
+        plain = complete(client).choices[0].text
+        assert complete(client, model="tiny").choices[0].text != plain
+        assert chat(client, model="tiny").choices[0].message.content
+        assert complete(client).choices[0].text == plain
+
+    def test_adapters_come_and_go(self, client, url, tmp_path, needs):
+        needs("adapters by name")
+        other = {"lora_name": "other", "lora_path": str(write_adapter(tmp_path / "other"))}
+        loaded = httpx.post(f"{url}/v1/load_lora_adapter", json=other)
+        assert loaded.status_code == 200, loaded.text
+        same = [complete(client, model=name).choices[0].text for name in ("tiny", "other")]
+        assert same[0] == same[1]
+        gone = httpx.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "other"})
+        assert gone.status_code == 200, gone.text
+        with pytest.raises(openai.NotFoundError):
+            complete(client, model="other")
+
+
+class TestAnswers:
+    def test_they_are_those_that_were_kept(self, client, engine_name):
+        answers, kept = greedy_answers.ask(client), greedy_answers.read_kept()
+        assert greedy_answers.count_alike(answers, kept[engine_name]) >= greedy_answers.LEAST_ALIKE
+
+    def test_engines_agree_on_them(self):
+        one, other = greedy_answers.read_kept().values()
+        assert greedy_answers.count_alike(one, other) >= greedy_answers.LEAST_ALIKE
+
+
+class TestRestart:
+    """The last of its engine: another one is started."""
+
+    def test_a_killed_engine_is_back_with_the_same_answer(self, process, client):
+        server, url = process
+        before = complete(client).choices[0].text
+        (guard,) = find_children(server.pid)
+        (engine,) = find_children(guard)
+        os.kill(engine, signal.SIGKILL)
+        told = (json.loads(line) for line in server.stdout)
+        events = {event["event"]: event for event in read_until(told, "ready_again")}
+        assert "SIGKILL" in events["restarting"]["cause"]
+        assert events["ready_again"]["url"] == url
+        assert complete(client).choices[0].text == before
+
+
+def read_until(events, last):
+    for event in events:
+        yield event
+        if event["event"] == last:
+            return
+
+
+def find_children(pid):
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def read_metrics(url):
