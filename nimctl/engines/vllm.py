@@ -297,11 +297,18 @@ def launch(plan: Plan, site: Site) -> Launch:
         env={
             **plan.gpu_environment_by_index,  # up to 0.19 it takes a UUID for a number and dies
             **offline_environment("VLLM_NO_USAGE_STATS"),
+            **(_CPU_COMPILING if plan.device == "cpu" else {}),
             # for /v1/load_lora_adapter
             **({"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if profile.lora else {}),
             **written.env,
         },
     )
+
+
+_CPU_COMPILING = {"VLLM_USE_AOT_COMPILE": "0"}
+"""On a CPU vLLM 0.32 does not load what it compiled ahead of time ("'function' object has no
+attribute 'finalize_loading'") and compiles anew at every start; without it inductor's cache counts.
+"""
 
 
 def _serve_adapters(site: Site) -> Iterator[Argument]:

@@ -48,6 +48,7 @@ def test_it_runs_on_the_cpu_with_a_cache_of_whole_blocks_and_one_more():
         "--disable-uvicorn-access-log --max-num-seqs 2 --uds /run/nimctl/engine.sock"
     )
     assert "CUDA_VISIBLE_DEVICES" not in launch.env
+    assert launch.env["VLLM_USE_AOT_COMPILE"] == "0"  # what it keeps of that it cannot load
 
 
 def test_it_stays_on_the_cpu_beside_a_gpu():
