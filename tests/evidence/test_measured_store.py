@@ -62,6 +62,7 @@ def test_of_many_starts_the_newest_stay_with_their_memory(store):
 def test_a_file_of_before_starts_were_kept_is_brought_up(store):
     store.record_bench(make_bench())
     execute(store.path, "DROP TABLE start")
+    execute(store.path, "DROP TABLE concession")
     execute(store.path, "PRAGMA user_version = 1")
     start, memory = make_start()
     store.record_start(start, (memory,))
