@@ -61,8 +61,8 @@ def test_of_many_starts_the_newest_stay_with_their_memory(store):
 
 def test_a_file_of_before_starts_were_kept_is_brought_up(store):
     store.record_bench(make_bench())
-    execute(store.path, "DROP TABLE start")
-    execute(store.path, "DROP TABLE concession")
+    for table in list_tables(store.path) - {"bench", "memory"}:
+        execute(store.path, f"DROP TABLE {table}")
     execute(store.path, "PRAGMA user_version = 1")
     start, memory = make_start()
     store.record_start(start, (memory,))
@@ -110,6 +110,14 @@ DAMAGE = {
     "another program": lambda path: execute(path, "PRAGMA application_id = 7"),
     "a row": lambda path: execute(path, "UPDATE bench SET time_to_first_token = 'soon'"),
 }
+
+
+def list_tables(path):
+    database = sqlite3.connect(path)
+    rows = database.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
+    names = {name for (name,) in rows}
+    database.close()
+    return names
 
 
 def execute(path, statement):
