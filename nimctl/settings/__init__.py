@@ -1,8 +1,9 @@
 """Settings from flags, environment, files and defaults; each value knows who set it."""
 
+from nimctl.settings.key import Key
 from nimctl.settings.layers import PROJECT_FILE, read_settings
 from nimctl.settings.record import SettingLine, Settings, list_settings
-from nimctl.settings.table import KEYS, Key
+from nimctl.settings.table import KEYS
 from nimctl.settings.values import Secret
 
 __all__ = [

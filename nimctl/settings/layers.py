@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from nimctl.errors import InputError
+from nimctl.settings.key import Key
 from nimctl.settings.places import user_config_folder
 from nimctl.settings.record import Settings
-from nimctl.settings.table import KEY_BY_NAME, KEY_BY_VARIABLE, KEY_NAME_BY_TAG, KEYS, Key
+from nimctl.settings.table import KEY_BY_NAME, KEY_BY_VARIABLE, KEY_NAME_BY_TAG, KEYS
 from nimctl.settings.values import suggest
 
 PROJECT_FILE = "nimctl.yaml"

@@ -31,7 +31,6 @@ class Settings:
     """
 
     model: str | None
-    cache_dir: Path
     engines_dir: Path | None
     engine_path: Path | None
     container: Literal["docker", "podman"] | None
@@ -63,6 +62,22 @@ class Settings:
     tags_selector: Mapping[str, str]
     allow_cpu: bool
     heal: bool
+    engine_args: tuple[str, ...]
+    trust_remote_code: bool
+    cache_dir: Path
+    offline: bool
+    mirrors: tuple[str, ...]
+    connections: int | None
+    limit_rate: int | None
+    xet: bool
+    progress: ProgressForm
+    allow_pickle: bool
+    require_signature: Path | None
+    hf_token: Secret
+    hf_endpoint: str
+    ngc_api_key: Secret
+    ngc_endpoint: str
+    ngc_auth_endpoint: str
     host: str
     port: int
     uds: Path | None
@@ -86,21 +101,6 @@ class Settings:
     engine_url: EngineAddress | None
     engine_api_key: Secret
     engine_api_key_file: Path | None
-    engine_args: tuple[str, ...]
-    offline: bool
-    mirrors: tuple[str, ...]
-    connections: int | None
-    limit_rate: int | None
-    xet: bool
-    progress: ProgressForm
-    allow_pickle: bool
-    trust_remote_code: bool
-    require_signature: Path | None
-    hf_token: Secret
-    hf_endpoint: str
-    ngc_api_key: Secret
-    ngc_endpoint: str
-    ngc_auth_endpoint: str
     log_level: LogLevel
     log_format: LogFormat
     otel: bool

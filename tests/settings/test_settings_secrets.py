@@ -26,8 +26,8 @@ def test_a_secret_shows_only_whether_it_is_set() -> None:
 
 def test_the_table_marks_every_secret() -> None:
     assert [key.name for key in SECRET_KEYS] == [
-        *("api_key", "management_api_key", "metrics_api_key", "engine_api_key"),
         *("hf_token", "ngc_api_key"),
+        *("api_key", "management_api_key", "metrics_api_key", "engine_api_key"),
     ]
     assert all(isinstance(key.default, Secret) for key in SECRET_KEYS)
 
