@@ -6,13 +6,11 @@ metrics_collector.py`). Its share of the memory (`--mem-fraction-static`) is of 
 start and holds weights and cache only (`kv_pool_runtime.py`).
 """
 
-from nimctl.core.engine import CompileCache, Engine, EngineTraits, PrecisionSupport
+from nimctl.core.engine import Engine, EngineTraits, PrecisionSupport
 from nimctl.core.engine_options import NO_PARSER, EngineOptions, OptionRule, Written
 from nimctl.core.launch_arguments import Argument, Spelling
 from nimctl.core.memory import (
     BudgetRule,
-    FactorActivations,
-    KvPrecision,
     MemoryTraits,
     count_memory_share,
 )
@@ -21,6 +19,7 @@ from nimctl.core.request_fields import FieldRule, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
 from nimctl.core.symptom import Symptom
 from nimctl.core.units import MIB
+from nimctl.engines import on_torch
 from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS, choice_as_grammar
 from nimctl.engines.option_rules import switched, told_elsewhere, valued
 from nimctl.engines.sglang_log import SIGNS
@@ -110,25 +109,15 @@ TRAITS = EngineTraits(
         share=0.9,
         margin_bytes=256 * MIB,
         batch_tokens=8192,
-        activations=FactorActivations(
-            factors=((1, 11.0), (2, 6.5), (4, 5.0)), least_bytes=70 * MIB
-        ),
-        kv_precisions=(
-            KvPrecision(name="auto", element_bytes=2),
-            KvPrecision(name="fp8", element_bytes=1),
-        ),
-        graph_bytes=600 * MIB,
+        activations=on_torch.ACTIVATIONS,
+        kv_precisions=on_torch.KV_PRECISIONS,
+        graph_bytes=on_torch.GRAPH_BYTES,
         context_bytes=450 * MIB,
-        lora_bytes=900 * MIB,
+        lora_bytes=on_torch.LORA_BYTES,
         window_spare=(),
     ),
     install_hint="nimctl engines install sglang",
-    compile_caches=(
-        CompileCache(variable="TORCHINDUCTOR_CACHE_DIR", place="inductor"),
-        CompileCache(variable="TRITON_CACHE_DIR", place="triton"),
-        CompileCache(variable="FLASHINFER_WORKSPACE_BASE", place="flashinfer", gpu_only=True),
-        CompileCache(variable="CUDA_CACHE_PATH", place="cuda", gpu_only=True),
-    ),
+    compile_caches=on_torch.COMPILE_CACHES,
     listens_on_sockets=False,
     options=OPTIONS,
 )

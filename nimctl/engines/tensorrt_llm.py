@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from nimctl.core.engine import CompileCache, Engine, EngineBuild, EngineTraits, PrecisionSupport
 from nimctl.core.engine_options import NO_PARSER, EngineOptions, OptionRule, Written
 from nimctl.core.launch_arguments import PLAN, Argument, Spelling
-from nimctl.core.memory import BudgetRule, FactorActivations, KvPrecision, MemoryTraits
+from nimctl.core.memory import BudgetRule, MemoryTraits
 from nimctl.core.plan import Launch, Plan, Site
 from nimctl.core.request_fields import FieldRule, Version, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface
 from nimctl.core.units import MIB
-from nimctl.engines import symptoms
+from nimctl.engines import on_torch, symptoms
 from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS, choice_as_grammar
 from nimctl.engines.option_rules import (
     entered,
@@ -134,16 +134,11 @@ TRAITS = EngineTraits(
         share=0.9,  # TensorRT-LLM's default free_gpu_memory_fraction
         margin_bytes=256 * MIB,
         batch_tokens=8192,
-        activations=FactorActivations(
-            factors=((1, 11.0), (2, 6.5), (4, 5.0)), least_bytes=70 * MIB
-        ),
-        kv_precisions=(
-            KvPrecision(name="auto", element_bytes=2),
-            KvPrecision(name="fp8", element_bytes=1),
-        ),
-        graph_bytes=600 * MIB,
+        activations=on_torch.ACTIVATIONS,
+        kv_precisions=on_torch.KV_PRECISIONS,
+        graph_bytes=on_torch.GRAPH_BYTES,
         context_bytes=600 * MIB,
-        lora_bytes=900 * MIB,
+        lora_bytes=on_torch.LORA_BYTES,
         window_spare=(),  # without KvCacheConfig.max_attention_window, all layers keep everything
     ),
     install_hint="pip install 'nimctl[tensorrt-llm]' "
@@ -151,10 +146,7 @@ TRAITS = EngineTraits(
     compile_caches=(
         # It does not check what the file was tuned for, and tunes nothing where there is one.
         CompileCache(variable="TLLM_AUTOTUNER_CACHE_PATH", place="autotuner-{plan}.json"),
-        CompileCache(variable="TORCHINDUCTOR_CACHE_DIR", place="inductor"),
-        CompileCache(variable="TRITON_CACHE_DIR", place="triton"),
-        CompileCache(variable="FLASHINFER_WORKSPACE_BASE", place="flashinfer", gpu_only=True),
-        CompileCache(variable="CUDA_CACHE_PATH", place="cuda", gpu_only=True),
+        *on_torch.COMPILE_CACHES,
     ),
     listens_on_sockets=False,
     options=OPTIONS,

@@ -32,7 +32,7 @@ from nimctl.core.plan import Launch, Plan, Site
 from nimctl.core.request_fields import FieldRule, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
 from nimctl.core.units import GIB, MIB
-from nimctl.engines import symptoms
+from nimctl.engines import on_torch, symptoms
 from nimctl.engines.guided import NO_TEMPLATE, TEMPLATE_FIELDS
 from nimctl.engines.option_rules import switched, told_elsewhere, valued
 from nimctl.engines.vllm_log import SIGNS
@@ -153,17 +153,14 @@ TRAITS = EngineTraits(
         share=0.92,  # vLLM's default --gpu-memory-utilization
         margin_bytes=256 * MIB,
         batch_tokens=8192,
-        activations=FactorActivations(
-            factors=((1, 11.0), (2, 6.5), (4, 5.0)), least_bytes=70 * MIB
-        ),
+        activations=on_torch.ACTIVATIONS,
         kv_precisions=(
-            KvPrecision(name="auto", element_bytes=2),
-            KvPrecision(name="fp8", element_bytes=1),
+            *on_torch.KV_PRECISIONS,
             KvPrecision(name="bfloat16", element_bytes=2),  # whatever the checkpoint declares
         ),
-        graph_bytes=600 * MIB,
+        graph_bytes=on_torch.GRAPH_BYTES,
         context_bytes=450 * MIB,
-        lora_bytes=900 * MIB,  # what NIM 2.0.12 adds to its printed needs for LoRA
+        lora_bytes=on_torch.LORA_BYTES,
         # two steps at once of the default --max-num-batched-tokens for a GPU of that size
         window_spare=((0, 2 * 2048), (70 * GIB, 2 * 8192), (160 * GIB, 2 * 16_384)),
     ),
@@ -182,10 +179,7 @@ TRAITS = EngineTraits(
     compile_caches=(
         # The graphs of torch.compile, with inductor's and Triton's code for them.
         CompileCache(variable="VLLM_CACHE_ROOT", place="vllm"),
-        CompileCache(variable="TORCHINDUCTOR_CACHE_DIR", place="inductor"),
-        CompileCache(variable="TRITON_CACHE_DIR", place="triton"),
-        CompileCache(variable="FLASHINFER_WORKSPACE_BASE", place="flashinfer", gpu_only=True),
-        CompileCache(variable="CUDA_CACHE_PATH", place="cuda", gpu_only=True),
+        *on_torch.COMPILE_CACHES,
     ),
     options=OPTIONS,
 )
