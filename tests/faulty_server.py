@@ -330,7 +330,7 @@ class FileHandler(BaseHTTPRequestHandler):
             except OSError:
                 self.place.note_sent(key, -len(piece))
                 raise
-            if rate is not None:
+            if rate is not None and self.place.rate_bytes_s is not None:  # it may be lifted
                 early_s = begun_s + (offset + len(piece)) / rate - time.monotonic()
                 time.sleep(max(0.0, early_s))
 

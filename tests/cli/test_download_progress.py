@@ -234,7 +234,7 @@ def test_a_second_process_shows_the_first_ones_progress(start, hub):
     assert second.returncode == 0
     assert first.communicate(timeout=60) and first.returncode == 0
     bodies = [hub.served("acme/shards", path) for path in SHARDS]
-    assert sum(bodies) < 1.1 * TOTAL_BYTES
+    assert sum(bodies) < 1.5 * TOTAL_BYTES  # with what was under way where a span was shared out
     events(rest)
 
 
