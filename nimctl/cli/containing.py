@@ -12,7 +12,7 @@ from nimctl.core.manifest import Manifest
 from nimctl.core.names import EngineName
 from nimctl.core.plan import Launch, Plan
 from nimctl.engines.container import IMAGES, ContainerSite, contain
-from nimctl.environments import bring_image, find_container_program
+from nimctl.environments.containers import bring_image, find_container_program
 from nimctl.errors import InputError
 from nimctl.settings import Settings
 

@@ -12,19 +12,13 @@ from nimctl.core.engine import InstalledEngine
 from nimctl.core.names import EngineName
 from nimctl.core.units import format_duration
 from nimctl.engines import TRAITS
-from nimctl.environments import (
-    Index,
-    Installation,
-    InstallRequest,
-    ManagedEngine,
-    check_engine,
-    find_engines,
-    find_recipe,
-    install_engine,
-    list_engines,
-    list_managed,
-    remove_engine,
-)
+from nimctl.environments import find_engines, list_engines
+from nimctl.environments.checking import check_engine
+from nimctl.environments.installing import Installation, InstallRequest, install_engine
+from nimctl.environments.managed import ManagedEngine, list_managed
+from nimctl.environments.package_tools import Index
+from nimctl.environments.recipes import find_recipe
+from nimctl.environments.removing import remove_engine
 from nimctl.errors import EngineError, InputError
 from nimctl.settings import Settings
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from nimctl.cache.papers import list_manifests
 from nimctl.catalog import Catalog, UnjudgedModelError, load_catalog
 from nimctl.cli.asked import is_address
-from nimctl.cli.containing import list_image_engines
 from nimctl.cli.known_speeds import read_benches, read_memory, use_benches, use_held
 from nimctl.cli.launching import read_options
 from nimctl.cli.supplying import read_supplies
@@ -63,6 +62,14 @@ def open_bandwidth_record(*, again: bool = False) -> "BandwidthRecord":
     return BandwidthRecord(path=folder and folder / "memory-bandwidth.json", again=again)
 
 
+def _list_image_engines(settings: Settings) -> tuple[InstalledEngine, ...]:
+    if settings.container is None:
+        return ()
+    from nimctl.cli.containing import list_image_engines
+
+    return list_image_engines(settings)
+
+
 def read_machine(settings: Settings, other: str | None, *, again: bool = False) -> Machine:
     """This machine, or another one: a snapshot file, or a preset such as `h100x8`.
 
@@ -77,7 +84,7 @@ def read_machine(settings: Settings, other: str | None, *, again: bool = False) 
 
         return Machine(
             hardware=probe_machine(settings.environment, open_bandwidth_record(again=again)),
-            engines=list_image_engines(settings)
+            engines=_list_image_engines(settings)
             or find_engines(settings.environment, settings.engines_dir, settings.engine_path),
             benches=read_benches(),
             memory=read_memory(),
@@ -87,7 +94,7 @@ def read_machine(settings: Settings, other: str | None, *, again: bool = False) 
     if not Path(other).exists() and "/" not in other and not other.endswith(".json"):
         return Machine(
             hardware=find_preset(other),
-            engines=list_image_engines(settings) or _assume_engines(),
+            engines=_list_image_engines(settings) or _assume_engines(),
             source=f"preset {other}",
             engines_assumed=True,
             benches=read_benches(),
@@ -96,7 +103,7 @@ def read_machine(settings: Settings, other: str | None, *, again: bool = False) 
     lines = recorded.extra.get("engines")
     return Machine(
         hardware=recorded.hardware,
-        engines=list_image_engines(settings)
+        engines=_list_image_engines(settings)
         or (
             _assume_engines()
             if lines is None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
 from nimctl.core.hardware import Gpu
-from nimctl.probe import read_gpu_loads
+from nimctl.probe.gpu_load import read_gpu_loads
 from nimctl.server import GpuFigures
 
 

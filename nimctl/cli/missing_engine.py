@@ -9,7 +9,9 @@ from nimctl.core.engine import InstalledEngine
 from nimctl.core.manifest import Manifest
 from nimctl.core.verdict import Selection, Verdict
 from nimctl.core.wish import Wish
-from nimctl.environments import Index, InstallRequest, Recipe, find_recipe
+from nimctl.environments.installing import InstallRequest
+from nimctl.environments.package_tools import Index
+from nimctl.environments.recipes import Recipe, find_recipe
 from nimctl.settings import Settings
 
 

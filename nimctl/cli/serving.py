@@ -37,7 +37,7 @@ from nimctl.cli.started import StartEvidence
 from nimctl.cli.terminal import bold, print_json, print_line, print_note
 from nimctl.cli.weights import fetch_artifact, find_files, is_in_place, list_weight_files
 from nimctl.core.units import format_bytes
-from nimctl.environments import hold_engine
+from nimctl.environments.in_use import hold_engine
 from nimctl.errors import EngineError, InputError
 from nimctl.server import (
     GatewayConfig,

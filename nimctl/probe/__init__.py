@@ -9,7 +9,6 @@ from typing import Any
 
 from nimctl.core.hardware import Gpu, Hardware, Host
 from nimctl.probe.bandwidth_record import BandwidthRecord
-from nimctl.probe.gpu_load import GpuLoad, read_gpu_loads
 from nimctl.probe.host import disk_free_bytes, parse_host, read_host
 from nimctl.probe.nvidia import parse_nvml
 from nimctl.probe.nvml import read_nvml
@@ -20,14 +19,12 @@ from nimctl.probe.visibility import hide_gpus
 
 __all__ = [
     "BandwidthRecord",
-    "GpuLoad",
     "Snapshot",
     "disk_free_bytes",
     "find_preset",
     "list_presets",
     "parse_machine",
     "probe_machine",
-    "read_gpu_loads",
     "read_gpus",
     "read_machine",
     "read_snapshot",

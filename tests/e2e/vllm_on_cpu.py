@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from nimctl.environments import list_managed
+from nimctl.environments.managed import list_managed
 from nimctl.settings import read_settings
 
 SIZE = re.compile(r"CPU KV cache size: ([\d,]+) tokens")

@@ -1,6 +1,8 @@
 """What tests of installations ask for: vLLM for CPUs, from a folder of wheels and nowhere else."""
 
-from nimctl.environments import Index, InstallRequest, find_recipe, install_engine
+from nimctl.environments.installing import InstallRequest, install_engine
+from nimctl.environments.package_tools import Index
+from nimctl.environments.recipes import find_recipe
 
 FOR_CPUS = find_recipe("vllm", has_gpu=False)
 

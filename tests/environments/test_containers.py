@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nimctl.core.plan import EngineAddress, Launch
-from nimctl.environments import bring_image, find_container_program
+from nimctl.environments.containers import bring_image, find_container_program
 from nimctl.errors import EngineError
 from nimctl.server.engine_process import EngineProcess
 from nimctl.server.gateway.engine_call import by_completion

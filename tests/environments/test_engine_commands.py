@@ -9,7 +9,7 @@ import httpx
 import pytest
 from bare_weights import SMALL, llama_tensors, safetensors_file
 
-from nimctl.environments import list_managed
+from nimctl.environments.managed import list_managed
 from nimctl.probe import probe_machine
 
 pytestmark = pytest.mark.skipif(

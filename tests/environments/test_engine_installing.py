@@ -11,17 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from environments.installing import FOR_CPUS, install, names
 
-from nimctl.environments import (
-    Index,
-    InstallRequest,
-    check_engine,
-    find_engines,
-    find_recipe,
-    install_engine,
-    list_managed,
-    remove_engine,
-)
-from nimctl.environments.recipes import list_requirements
+from nimctl.environments import find_engines
+from nimctl.environments.checking import check_engine
+from nimctl.environments.installing import InstallRequest, install_engine
+from nimctl.environments.managed import list_managed
+from nimctl.environments.package_tools import Index
+from nimctl.environments.recipes import find_recipe, list_requirements
+from nimctl.environments.removing import remove_engine
 from nimctl.errors import EngineError, InputError
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from environments.installing import names
 
-from nimctl.environments import hold_engine, list_managed, remove_engine
+from nimctl.environments.in_use import hold_engine
 from nimctl.environments.install_failures import INSTALL_FAILURES, explain_failure
+from nimctl.environments.managed import list_managed
+from nimctl.environments.removing import remove_engine
 from nimctl.environments.running import find_cause
 from nimctl.errors import DiskFullError, EngineError, InUseError, UnreachableError
 

@@ -3,7 +3,7 @@
 import pytest
 from probe.fake_nvml import nvml_library
 
-from nimctl.probe import GpuLoad, read_gpu_loads
+from nimctl.probe.gpu_load import GpuLoad, read_gpu_loads
 
 BUSY = {
     "nvmlDeviceGetUUID": "GPU-a",
