@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
             self.stream.tick()
 
     def on_message_begin(self):
-        self.path, self.headers, self.body = "", {}, b""
+        self.path, self.headers, self.body = "", {}, bytearray()
 
     def on_url(self, url):
         self.path += url.decode()
