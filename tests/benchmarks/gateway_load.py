@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from gateway_rig import Engine, post
+from gateway_rig import Engine, post, read_until
 
 GATEWAY = Path(__file__).with_name("gateway_cpu.py")
 INTERVAL_S, CHUNKS, STREAMS = 0.02, 250, 16
@@ -63,38 +63,39 @@ async def time_chunks(place):
     return [one - min(due_s) for one in due_s]
 
 
-async def send_bodies(place, sent):
-    """Large bodies one after the other, until cancelled; `sent` counts them."""
+def send_bodies(place):
+    """As a child: large bodies one after the other, until the end; a line for each on stdout."""
     head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
     data = head.encode() + b"x" * BODY_BYTES
-    reader, writer = await connect(place)
+    if place.isdigit():
+        sender = socket.create_connection(("127.0.0.1", int(place)))
+    else:
+        sender = socket.socket(socket.AF_UNIX)
+        sender.connect(place)
     while True:
-        writer.write(data)
-        await writer.drain()
-        await reader.readuntil(b"\r\n\r\n")
-        await reader.readuntil(b"}]}")
-        sent.append(1)
+        sender.sendall(data)
+        read_until(sender, b"}]}")
+        print("sent", flush=True)
 
 
-async def measure_delay(place, *, bodies):
-    """Late chunks of all streams in seconds, sorted, and how many bodies went through meanwhile."""
-    sent = []
-    sender = asyncio.create_task(send_bodies(place, sent)) if bodies else None
-    late_s = [
-        s
-        for one in await asyncio.gather(*(time_chunks(place) for _ in range(STREAMS)))
-        for s in one
-    ]
-    if sender:
-        sender.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sender
-    return sorted(late_s), len(sent)
+async def measure_delay(place):
+    """Seconds the chunks of all streams came late, sorted."""
+    streams = await asyncio.gather(*(time_chunks(place) for _ in range(STREAMS)))
+    return sorted(late_s for stream in streams for late_s in stream)
 
 
 def show_delay(what, place, *, bodies):
     """One line: median and 99th percentile of the delay."""
-    late_s, sent = asyncio.run(measure_delay(place, bodies=bodies))
+    sender = None
+    if bodies:
+        command = [sys.executable, __file__, "--send-to", str(place)]
+        sender = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        sender.stdout.readline()
+    late_s = asyncio.run(measure_delay(place))
+    sent = 0
+    if sender:
+        sender.terminate()
+        sent = len(sender.communicate()[0].splitlines())
     middle, last = late_s[len(late_s) // 2], late_s[int(len(late_s) * 0.99)]
     print(f"{what:<52} {middle * 1000:8.2f} {last * 1000:8.2f}   {sent} bodies")
 
@@ -113,6 +114,7 @@ def show_slow_readers(port, process):
         reader = socket.create_connection(("127.0.0.1", port))
         reader.sendall(post(stream=True, fake=fields))
         readers.append(reader)
+    time.sleep(1)
     last = 0
     while (now := resident_bytes(process)) != last:  # until nothing moves any more
         last = now
@@ -129,12 +131,12 @@ def main():
         engine = Engine(Path(name))
         port, process = start_gateway(engine)
         try:
+            show_slow_readers(port, process)
             print(f"{'milliseconds a chunk comes late':<52} {'p50':>8} {'p99':>8}")
             show_delay("engine alone", engine.uds, bodies=False)
             show_delay("engine alone, beside bodies of 8 MB", engine.uds, bodies=True)
             show_delay("through the gateway", port, bodies=False)
             show_delay("through the gateway, beside bodies (bar: p99 12 ms)", port, bodies=True)
-            show_slow_readers(port, process)
         finally:
             process.terminate()
             process.wait()
@@ -142,4 +144,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--send-to"]:
+        send_bodies(sys.argv[2])
+    else:
+        main()
