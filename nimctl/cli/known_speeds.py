@@ -46,20 +46,27 @@ def open_evidence() -> "EvidenceStore":
 
 def read_benches() -> "tuple[BenchRecord, ...]":
     """What was measured so far, the newest first; a file that cannot be read stops no command."""
-    return _read(lambda store: store.read_benches())
+    return read_evidence(lambda store: store.read_benches())
 
 
 def read_memory() -> "tuple[MemoryRecord, ...]":
     """What engines held so far, the newest first; a file that cannot be read stops no command."""
-    return _read(lambda store: store.read_memory())
+    return read_evidence(lambda store: store.read_memory())
 
 
 def read_starts() -> "tuple[StartRecord, ...]":
     """The starts that are kept, the newest first; a file that cannot be read stops no command."""
-    return _read(lambda store: store.read_starts())
+    return read_evidence(lambda store: store.read_starts())
 
 
-def _read(read: "Callable[[EvidenceStore], tuple[_Record, ...]]") -> "tuple[_Record, ...]":
+def read_evidence(
+    read: "Callable[[EvidenceStore], tuple[_Record, ...]]", *, what: str = "what was measured"
+) -> "tuple[_Record, ...]":
+    """What `read` takes out of the evidence; nothing, with a note, where it cannot be read.
+
+    Args:
+        what: The beginning of that note.
+    """
     path = find_evidence_path()
     try:
         if path is None or not path.exists():
@@ -68,7 +75,7 @@ def _read(read: "Callable[[EvidenceStore], tuple[_Record, ...]]") -> "tuple[_Rec
     except OSError as error:
         _tell(f"{path} cannot be read: {error.strerror}")
     except InputError as error:
-        _tell(f"what was measured is not used: {error.message}")
+        _tell(f"{what} is not used: {error.message}")
     return ()
 
 

@@ -3,8 +3,8 @@
 import time
 
 from nimctl import __version__
-from nimctl.cli.known_speeds import find_evidence_path, open_evidence
-from nimctl.cli.terminal import print_note, print_warning
+from nimctl.cli.known_speeds import open_evidence, read_evidence
+from nimctl.cli.terminal import print_warning
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.hardware import Hardware
 from nimctl.core.healing import Concession, Concessions
@@ -19,14 +19,7 @@ def recall_concessions(
     """What profiles do without on such a machine with these engines; a file that cannot be read
     stops no command.
     """
-    path = find_evidence_path()
-    try:
-        if path is None or not path.exists():
-            return {}
-        kept = open_evidence().read_concessions()
-    except (InputError, OSError) as error:
-        print_note(f"note: what earlier starts taught is not used: {error}")
-        return {}
+    kept = read_evidence(lambda store: store.read_concessions(), what="what earlier starts taught")
     if not kept:
         return {}
     from nimctl.evidence import measured
