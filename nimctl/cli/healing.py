@@ -14,6 +14,7 @@ from nimctl.core.healing import (
     compare_plans,
     list_concessions,
 )
+from nimctl.engines import TRAITS
 from nimctl.errors import EngineError, NothingFitsError
 
 ChooseAgain = Callable[[Concessions], Choice]
@@ -71,6 +72,7 @@ class Healing:
             symptom=error.symptom or "",
             cause=error.cause or error.message,
             detail=error.detail,
+            may_run_eagerly=TRAITS[failed.installed.name].runs_eagerly,
             may_pass_over=not self._has_own_arguments,
         )
         for concession in list_concessions(failure) if self._attempt < MOST_NEW_PLANS else ():

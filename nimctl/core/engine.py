@@ -106,6 +106,7 @@ class EngineTraits:
         default_sequences: The sequences it is given room for unasked, where memory allows.
         install_hint: The command that installs it.
         compile_caches: Where it keeps what it compiles.
+        runs_eagerly: Whether it can run without compiling anything and without CUDA graphs.
         adapters_anywhere: Whether any of its profiles serves LoRA adapters.
         listens_on_sockets: Whether it can listen on a unix socket; else it gets a port of loopback.
         options: What becomes of nimctl's options for it.
@@ -125,6 +126,7 @@ class EngineTraits:
     default_sequences: int = 1
     install_hint: str
     compile_caches: tuple[CompileCache, ...] = ()
+    runs_eagerly: bool = False
     adapters_anywhere: bool = False
     listens_on_sockets: bool = True
     options: OptionRules = ()

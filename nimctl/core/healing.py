@@ -18,7 +18,6 @@ from nimctl.core.wish import Wish
 MOST_NEW_PLANS = 4
 """Plans that are tried after the first; a start can take minutes."""
 
-_EAGER_ENGINES = ("vllm", "tensorrt_llm", "sglang")
 _SPARE_SHARE = 20
 """What is left free more each time: a 20th of a device's memory, at least 1 GiB."""
 
@@ -69,6 +68,7 @@ class Failure:
         symptom: Code of the failure.
         cause: It in one sentence.
         detail: What the engine said of it.
+        may_run_eagerly: Whether the engine can do without compiling and CUDA graphs.
         may_pass_over: Whether another profile may run; not where arguments are meant for this one.
     """
 
@@ -78,6 +78,7 @@ class Failure:
     symptom: str
     cause: str
     detail: str | None = None
+    may_run_eagerly: bool
     may_pass_over: bool = True
 
 
@@ -119,8 +120,7 @@ def spare_memory(failure: Failure) -> Concession | None:
 
 def run_eagerly(failure: Failure) -> Concession | None:
     """Nothing is compiled and no graphs are recorded: slower, and smaller."""
-    plan = failure.plan
-    if plan.eager or plan.profile.engine not in _EAGER_ENGINES:
+    if failure.plan.eager or not failure.may_run_eagerly:
         return None
     return replace(failure.given_up, eager=True)
 

@@ -119,6 +119,7 @@ TRAITS = EngineTraits(
     install_hint="nimctl engines install sglang",
     compile_caches=on_torch.COMPILE_CACHES,
     listens_on_sockets=False,
+    runs_eagerly=True,
     options=OPTIONS,
 )
 

@@ -149,6 +149,7 @@ TRAITS = EngineTraits(
         *on_torch.COMPILE_CACHES,
     ),
     listens_on_sockets=False,
+    runs_eagerly=True,
     options=OPTIONS,
 )
 

@@ -181,6 +181,7 @@ TRAITS = EngineTraits(
         CompileCache(variable="VLLM_CACHE_ROOT", place="vllm"),
         *on_torch.COMPILE_CACHES,
     ),
+    runs_eagerly=True,
     options=OPTIONS,
 )
 

@@ -46,6 +46,7 @@ def fail(symptom, *, detail=None, given_up=None, plan=None, **wish):
         symptom=symptom,
         cause="it failed",
         detail=detail,
+        may_run_eagerly=TRAITS[plan.profile.engine].runs_eagerly,
     )
     return plan, list_concessions(failure)
 

@@ -102,6 +102,18 @@ def test_sglang_with_a_share_for_weights_and_cache_alone():
     )
 
 
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_an_engine_is_told_to_do_without_graphs_where_it_can(engine):
+    hardware, wish = make_hardware(make_gpu()), Wish(engine="vllm")
+    choice = select(
+        make_manifest(PROFILES), hardware, wish, engines=TRAITS, installed=ALL_ENGINES
+    ).chosen
+    plan = replace(choice.plan, profile=replace(choice.profile, engine=engine))
+    site = make_site(engine, address=EngineAddress(port=4321))
+    plain, eager = (ENGINES[engine].launch(replace(plan, eager=one), site) for one in (False, True))
+    assert (plain != eager) == TRAITS[engine].runs_eagerly
+
+
 def test_a_built_engine_brings_its_own_sizes():
     built = replace(PROFILES[0].artifact, format="tensorrt_engine")
     profiles = [replace(PROFILES[0], artifact=built)]
