@@ -8,7 +8,6 @@ of the delay is the engine's and the client's. Linux only.
 """
 
 import asyncio
-import contextlib
 import os
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from gateway_cpu import free_port, wait_for_port
 from gateway_rig import Engine, post, read_until
 
 GATEWAY = Path(__file__).with_name("gateway_cpu.py")
@@ -29,16 +29,11 @@ READERS = 50
 
 def start_gateway(engine):
     """A gateway in a process of its own; its port and process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, str(GATEWAY), "--role", "gateway", "--uds", engine.uds]
     process = subprocess.Popen([*command, "--port", str(port)])
-    for _ in range(500):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return port, process
-        time.sleep(0.02)
-    raise SystemExit("the gateway did not start")
+    wait_for_port(port)
+    return port, process
 
 
 def connect(place):
