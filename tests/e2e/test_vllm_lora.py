@@ -1,33 +1,12 @@
 """LoRA adapters on a real vLLM: one from the start, one that comes and goes through the gateway."""
 
-from pathlib import Path
-
 import httpx
 import openai
 import pytest
-from e2e.smollm2_safetensors import make_safetensors
 from e2e.tiny_adapter import write_adapter
-from e2e.vllm_on_cpu import EAGER, VllmServer, find_vllm
-
-from nimctl.environments.managed import python_of
+from e2e.vllm_on_cpu import EAGER, VllmServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def vllm():
-    found = find_vllm()
-    if found is None:
-        pytest.skip("vLLM for CPUs is not installed: nimctl engines install vllm")
-    return found
-
-
-@pytest.fixture(scope="module")
-def weights(vllm, downloaded, tmp_path_factory):
-    (gguf,) = Path(downloaded.stdout.strip()).rglob("*.gguf")
-    folder = tmp_path_factory.mktemp("weights") / "smollm2"
-    make_safetensors(python_of(vllm.folder), gguf, folder)
-    return folder
 
 
 def test_adapters_by_name_from_the_start_and_later(vllm, weights, environment, tmp_path):
