@@ -9,7 +9,7 @@ from nimctl.cli import options
 Url = Annotated[
     str | None,
     typer.Option(
-        metavar="URL", help="An OpenAI-compatible server that runs, e.g. http://host:8000."
+        "--url", metavar="URL", help="An OpenAI-compatible server that runs, e.g. http://host:8000."
     ),
 ]
 ServedName = Annotated[

@@ -14,7 +14,9 @@ engines = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="ENGINE", help="vllm, tensorrt-llm or llama.cpp.")]
-Version = Annotated[str | None, typer.Option(metavar="VERSION", help="A version of its own.")]
+Version = Annotated[
+    str | None, typer.Option("--version", metavar="VERSION", help="A version of its own.")
+]
 IndexUrl = Annotated[
     str | None, typer.Option(metavar="URL", help="A package index instead of the usual one.")
 ]
