@@ -20,6 +20,12 @@ from nimctl.engines.option_rules import ignored, told_elsewhere, unhonoured, val
 from nimctl.engines.writing import always, make_launch, planned, write_options
 
 _BATCH_TOKENS = 512  # llama-server's default micro-batch
+_ENVIRONMENT = {
+    "LLAMA_ARG_OFFLINE": "1",
+    # At 3, upstream's default, its log tells neither buffers nor the layers on each device. An
+    # option of that name would be read otherwise, or not at all, by servers before 2026.
+    "LLAMA_ARG_LOG_VERBOSITY": "4",
+}
 # Bytes per element: ggml keeps 32 elements in 34 bytes (q8_0) or 18 (q4_0).
 _KV_PRECISIONS = (
     KvPrecision(name="f16", element_bytes=2),
@@ -204,7 +210,7 @@ def launch(plan: Plan, site: Site) -> Launch:
         spelling=SPELLING,
         symptoms=symptoms.LLAMA_CPP,
         signs=SIGNS,
-        env={**plan.gpu_environment, "LLAMA_ARG_OFFLINE": "1", **written.env},
+        env={**plan.gpu_environment, **_ENVIRONMENT, **written.env},
     )
 
 

@@ -45,7 +45,7 @@ def test_llama_cpp_on_a_cpu():
         "--ctx-size 65536 --parallel 4 --threads 8 --gpu-layers 0 --cache-ram 0 --jinja "
         "--metrics --no-webui --host /run/nimctl/engine.sock"
     )
-    assert launch.env == {"LLAMA_ARG_OFFLINE": "1"}
+    assert launch.env == {"LLAMA_ARG_OFFLINE": "1", "LLAMA_ARG_LOG_VERBOSITY": "4"}
 
 
 def test_vllm_on_two_gpus():
