@@ -11,6 +11,8 @@ from e2e.smollm2_safetensors import make_safetensors
 from e2e.tiny_adapter import write_adapter
 from e2e.vllm_on_cpu import EAGER, VllmServer, find_vllm
 
+from nimctl.core.symptom import Symptom
+from nimctl.engines import symptoms
 from nimctl.environments.managed import python_of
 
 SMOLLM2 = "huggingfacetb/smollm2-135m-instruct"
@@ -24,17 +26,20 @@ class ContractEngine:
         cannot: What it cannot do -> why, as far as is known.
         lacks: Paths it answers 501, as it is started here.
         refuses: Fields of NIM's that it refuses by name.
+        symptoms: Its known failures.
     """
 
     title: str
     cannot: dict[str, str] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
     refuses: dict[str, object] = field(default_factory=dict)
+    symptoms: tuple[Symptom, ...] = ()
 
 
 CONTRACT_ENGINES = {
     "llama.cpp": ContractEngine(
         title="llama.cpp",
+        symptoms=symptoms.LLAMA_CPP,
         cannot={
             "required tools": "the wheel of 2026-10 does not hold this model to tool_choice",
             "logprobs of completions": "it answers them in the shape of chat's",
@@ -56,6 +61,7 @@ CONTRACT_ENGINES = {
     ),
     "vllm": ContractEngine(
         title="vLLM",
+        symptoms=symptoms.VLLM,
         lacks=("/v1/embeddings", "/v1/rerank", "/v1/ranking"),
         refuses={"guided_decoding_backend": "xgrammar"},
     ),

@@ -21,6 +21,8 @@ from e2e.contract_engines import CONTRACT_ENGINES, SMOLLM2, serve_safetensors
 from e2e.tiny_adapter import write_adapter
 from prometheus_client.parser import text_string_to_metric_families
 
+from nimctl.core.symptom import list_matches
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 FRANCE = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
@@ -353,6 +355,12 @@ class TestAnswers:
     def test_engines_agree_on_them(self):
         one, other = greedy_answers.read_kept().values()
         assert greedy_answers.count_alike(one, other) >= greedy_answers.LEAST_ALIKE
+
+
+def test_what_it_printed_until_here_is_no_known_failure(process, engine, nimctl):
+    servers = json.loads(nimctl("ps", "--json").stdout)["servers"]
+    (log,) = (one["engine_log"] for one in servers if one["pid"] == process[0].pid)
+    assert list_matches(engine.symptoms, Path(log).read_text()) == ()
 
 
 class TestRestart:

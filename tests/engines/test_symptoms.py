@@ -10,6 +10,7 @@ from typer.main import get_command
 from nimctl.cli.app import app
 from nimctl.core.symptom import Symptom, find_symptom, list_matches
 from nimctl.engines import symptoms
+from nimctl.engines.sglang import SYMPTOMS as SGLANG
 from nimctl.engines.symptoms.host import COMMON
 
 FOLDER = Path(__file__).with_name("symptoms")
@@ -19,6 +20,8 @@ TABLES = {
     "llama.cpp": symptoms.LLAMA_CPP,
 }
 LOGS = sorted(FOLDER.rglob("*.log"))
+HEALTHY = sorted(FOLDER.with_name("logs").rglob("*.log"))
+"""Of starts that went well; those in `whole` with all of their lines."""
 ALL = sorted({one for table in TABLES.values() for one in table}, key=lambda one: one.code)
 
 
@@ -33,6 +36,19 @@ def test_a_real_log_is_told_as_its_failure_and_no_other(path):
     assert find_symptom(TABLES[path.parent.name], path.read_text()).symptom.code == code
     specific = {one.symptom.code for one in found if not one.symptom.is_general}
     assert specific <= {code}
+
+
+@pytest.mark.parametrize("exit_code", [0, 143])
+@pytest.mark.parametrize("path", HEALTHY, ids=lambda path: path.stem)
+def test_an_engine_that_works_is_told_as_no_failure(path, exit_code):
+    tables = {"sglang": SGLANG, **TABLES}
+    (engine,) = (name for name in tables if path.name.startswith(name.replace(".", "_")))
+    assert list_matches(tables[engine], path.read_text(), exit_code) == ()
+
+
+def test_there_are_whole_logs_of_the_engines_that_run_here():
+    whole = {path.name.split("_cpu")[0] for path in HEALTHY if path.parent.name == "whole"}
+    assert whole == {"llama_cpp", "vllm"}
 
 
 def test_there_are_logs_of_every_failure():

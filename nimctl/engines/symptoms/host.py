@@ -94,8 +94,23 @@ HOST = (
         hint="raise the limits: ulimit -u and -v, or the processes a container may have",
     ),
     Symptom(
+        code="too-many-files",
+        # vLLM warns of it, in backticks, wherever the limit is low.
+        pattern=r"Too many open files(?!`)|cannot open shared object file: Error 24\b",
+        is_general=True,
+        cause="the engine may not open another file or connection: a limit is reached",
+        hint="raise it for nimctl: ulimit -n 65536, or LimitNOFILE= of its service",
+    ),
+    Symptom(
+        code="disk-full",
+        pattern=r"No space left on device(?:: '(?P<detail>[^'\n]+)')?",
+        is_general=True,
+        cause="the disk is full where the engine keeps what it compiles and its temporary files",
+        hint="`nimctl cache du` shows what the cache takes, `nimctl cache prune` what can go",
+    ),
+    Symptom(
         code="library-missing",
-        pattern=r"(?P<detail>lib[\w.+-]+\.so[\w.]*): cannot open shared object file",
+        pattern=r"(?P<detail>lib[\w.+-]+\.so[\w.]*): cannot open shared object file(?!: Error 24)",
         is_general=True,
         cause="a library of the engine is missing",
         hint="install the engine again: `nimctl engines install ENGINE`",
