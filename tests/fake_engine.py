@@ -314,6 +314,8 @@ async def serve(options):
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         with Path(options.grandchild).open("a") as file:
             file.write(f"{child.pid}\n")
+    if options.print:
+        print(options.print, flush=True)
     if options.stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     await asyncio.sleep(options.start_delay_s)
@@ -353,6 +355,7 @@ def parse_options():
     parser.add_argument("--pad-bytes", type=int, default=40, help="makes each chunk so much longer")
     parser.add_argument("--split-bytes", type=int, default=0, help="cut events into such pieces")
     parser.add_argument("--start-delay-s", type=float, default=0)
+    parser.add_argument("--print", help="what it prints before anything else")
     parser.add_argument("--load-pieces", type=int, default=0)
     parser.add_argument("--piece-ms", type=float, default=50)
     parser.add_argument("--swell-mib", type=int, default=0)

@@ -114,7 +114,7 @@ class Healing:
             return
         for failed, concession in self._failed.values():
             before = failed.given_up.get(failed.plan.profile.id, Concession())
-            if concession.gives_up_something:
+            if concession.gives_up_something and not concession.on_cpu:
                 keep_concession(
                     failed.plan,
                     concession,

@@ -35,6 +35,7 @@ class Concession:
         spare_bytes: Memory of each device that is left free beside what the engine's rule leaves.
         eager: Nothing is compiled and no CUDA graphs are recorded.
         passed_over: Another profile runs in its place.
+        on_cpu: It runs on the CPU; never remembered, as a GPU may be back at the next start.
         symptom: Code of the failure that led to the last of it.
         cause: That failure in one sentence.
     """
@@ -44,6 +45,7 @@ class Concession:
     spare_bytes: int = 0
     eager: bool = False
     passed_over: bool = False
+    on_cpu: bool = False
     symptom: str = ""
     cause: str = ""
 
@@ -130,6 +132,14 @@ def plan_anew(failure: Failure) -> Concession | None:
     return failure.given_up
 
 
+def leave_gpus(failure: Failure) -> Concession | None:
+    """The CPU computes, where that was allowed."""
+    wish = failure.wish
+    if not wish.allow_cpu or wish.gpus is not None or failure.plan.device == "cpu":
+        return None
+    return replace(failure.given_up, on_cpu=True)
+
+
 def pass_over_profile(failure: Failure) -> Concession | None:
     """The next profile in the ranking."""
     if failure.wish.profile is not None or not failure.may_pass_over:
@@ -162,6 +172,7 @@ REMEDIES: Mapping[str, tuple[Remedy, ...]] = {
     "illegal-instruction": _ANOTHER,
     "program-missing": _ANOTHER,
     "no-gpu": _ANOTHER,
+    "fell-to-cpu": (leave_gpus, pass_over_profile),
     "nccl-failed": _ANOTHER,
     "shm-too-small": _ANOTHER,
     "missing-mpi": _ANOTHER,
@@ -201,7 +212,13 @@ def limit_wish(wish: Wish, plan: Plan, concession: Concession) -> Wish:
         context = concession.most_context
     if sequences is None and (concession.most_sequences or plan.sequences) < plan.sequences:
         sequences = concession.most_sequences
-    return replace(wish, profile=plan.profile.id, context_length=context, concurrency=sequences)
+    return replace(
+        wish,
+        profile=plan.profile.id,
+        context_length=context,
+        concurrency=sequences,
+        gpus=() if concession.on_cpu else wish.gpus,
+    )
 
 
 def hold_back(hardware: Hardware, spare_bytes: int) -> Hardware:

@@ -124,6 +124,8 @@ class Launch:
         ready_path: Path that answers 200 once the engine can serve.
         symptoms: Failures to look for in its output and its exit code, the most telling first.
         signs: What its output tells of the start.
+        fell_to_cpu: How it is told that it uses none of the GPUs it was given, and ends for that;
+            None where it may do without.
         arguments: Who set what of the arguments after the program.
         overridden: What was to be said and is not, as something stronger says otherwise.
         entries: Who set what of the options file: `(key, value)` as its words.
@@ -137,6 +139,7 @@ class Launch:
     files: Mapping[PurePath, str] = field(default_factory=dict)
     symptoms: tuple[Symptom, ...] = ()
     signs: LogSigns = field(default_factory=LogSigns)
+    fell_to_cpu: Symptom | None = None
     arguments: tuple[Argument, ...] = ()
     overridden: tuple[Overridden, ...] = ()
     entries: tuple[Argument, ...] = ()

@@ -52,10 +52,26 @@ class MemorySign:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceSigns:
+    """Lines of an engine's log by which the device that it computes on is known.
+
+    Attributes:
+        failed: No GPU can be used, whatever follows; a group `detail` is why.
+        on_gpu: A GPU is used.
+        on_host: None is, unless another line says that one is.
+    """
+
+    failed: str
+    on_gpu: str
+    on_host: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LogSigns:
     """What one engine's log tells of its start.
 
     Attributes:
+        devices: Where it computes; None for an engine that ends where it finds no GPU.
         host_devices: Names of `MemorySign` devices that are the host's memory and no GPU's, a
             regular expression; None where an engine's figures are of what it computes on.
     """
@@ -63,6 +79,7 @@ class LogSigns:
     phases: tuple[PhaseSign, ...] = ()
     memory: tuple[MemorySign, ...] = ()
     host_devices: str | None = None
+    devices: DeviceSigns | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +112,38 @@ def read_phase(signs: LogSigns, line: str) -> PhaseSeen | None:
 def is_memory_line(signs: LogSigns, line: str) -> bool:
     """Whether a line tells the size of a part."""
     return any(_compile(sign.pattern).search(line) for sign in signs.memory)
+
+
+def is_device_line(signs: LogSigns, line: str) -> bool:
+    """Whether a line tells what the engine computes on."""
+    told = signs.devices
+    return told is not None and any(
+        _compile(pattern).search(line) for pattern in (told.failed, told.on_gpu, told.on_host)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FallToHost:
+    """An engine uses no GPU; `detail` is why, where it says."""
+
+    detail: str | None
+
+
+def find_fall(signs: LogSigns, lines: Iterable[str], *, is_ready: bool) -> FallToHost | None:
+    """Whether an engine uses no GPU, as its log tells.
+
+    Args:
+        is_ready: Its start is over: what no line said of a GPU until now, none will say.
+    """
+    told = signs.devices
+    if told is None:
+        return None
+    log = "\n".join(lines)
+    failed = _compile(told.failed).search(log)
+    if failed:
+        return FallToHost(detail=failed.groupdict().get("detail"))
+    on_host = is_ready and _compile(told.on_host).search(log)
+    return FallToHost(detail=None) if on_host and not _compile(told.on_gpu).search(log) else None
 
 
 def read_memory(

@@ -5,6 +5,8 @@ README.md and server.cpp, and the answers of the wheel of 2026-10 (`tests/e2e/te
 asks it).
 """
 
+from dataclasses import replace
+
 from nimctl.core.engine import CompileCache, Engine, EngineTraits
 from nimctl.core.engine_options import NO_PARSER, EngineOptions, OptionRule, Written
 from nimctl.core.launch_arguments import Argument, Spelling
@@ -32,6 +34,9 @@ _KV_PRECISIONS = (
     KvPrecision(name="q8_0", element_bytes=34 / 32),
     KvPrecision(name="q4_0", element_bytes=18 / 32),
 )
+
+_PLACING = ("--gpu-layers", "--device")
+"""Who says one of these has said where it computes."""
 
 _READS_TEMPLATE = "it reads the format from the chat template itself"
 
@@ -79,6 +84,7 @@ SPELLING = Spelling(
         "-np": "--parallel",
         "-t": "--threads",
         "-ngl": "--gpu-layers",
+        "-dev": "--device",
         "--n-gpu-layers": "--gpu-layers",
         "-sm": "--split-mode",
         "-ts": "--tensor-split",
@@ -204,7 +210,7 @@ def launch(plan: Plan, site: Site) -> Launch:
             for option in ("--cache-type-k", "--cache-type-v")
         ]
     arguments += [always("--lora", one.path, setting="lora_adapters") for one in site.adapters]
-    return make_launch(
+    made = make_launch(
         site,
         (*arguments, *written.arguments, *_listen(site)),
         spelling=SPELLING,
@@ -212,6 +218,10 @@ def launch(plan: Plan, site: Site) -> Launch:
         signs=SIGNS,
         env={**plan.gpu_environment, **_ENVIRONMENT, **written.env},
     )
+    own = (*site.native.passthrough, *site.native.command_line)
+    is_placed = any(SPELLING.canonical(one.name) in _PLACING for one in own)
+    must_use_gpu = plan.device == "gpu" and not is_placed
+    return replace(made, fell_to_cpu=symptoms.FELL_TO_CPU if must_use_gpu else None)
 
 
 def _place_on_gpus(plan: Plan) -> tuple[Argument, ...]:

@@ -4,9 +4,21 @@ The lines are those of `llama-model.cpp`, `llama-context.cpp`, `llama-kv-cache*.
 older versions write `llm_load_tensors: CUDA0 buffer size` and `llama_new_context_with_model`.
 """
 
-from nimctl.core.startup import LogSigns, MemorySign, Phase, PhaseSign
+from nimctl.core.startup import DeviceSigns, LogSigns, MemorySign, Phase, PhaseSign
 
 _SIZE = r"buffer size = +(?P<size>[\d.]+) (?P<unit>MiB)"
+
+# Where `cudaGetDeviceCount` fails there is no device in the whole process (`ggml-cuda.cu`). The
+# warning of `common/arg.cpp` alone does not tell: versions around b9031 print it before they look
+# (llama.cpp's issue 22748), and a loaded backend may have no device.
+_DEVICES = DeviceSigns(
+    failed=r"ggml_cuda_init: failed to initialize \w+: (?P<detail>.+)",
+    on_gpu=r"ggml_cuda_init: found [1-9]\d* \w+ devices"
+    r"|: using device (?!CPU)\S+ \("
+    r"|load_tensors: +(?!CPU|BLAS|AMX|\S+_Host )\S+ (?:model )?buffer size",
+    on_host=r"no usable GPU found|not compiled with GPU offload support"
+    r"|offloaded 0/\d+ layers to GPU|load_tensors: +CPU\S* (?:model )?buffer size",
+)
 
 SIGNS = LogSigns(
     phases=(
@@ -29,4 +41,5 @@ SIGNS = LogSigns(
     ),
     # CPU, CPU_Mapped, CPU_REPACK, and what the host lends a GPU: CUDA_Host.
     host_devices=r"^(CPU|BLAS|AMX)|_Host$",
+    devices=_DEVICES,
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nimctl.core.plan import Launch
 from nimctl.core.startup import Phase
+from nimctl.core.symptom import Diagnosis
 from nimctl.errors import EngineError
 from nimctl.server import guard
 from nimctl.server.gateway.engine_call import (
@@ -22,7 +23,7 @@ from nimctl.server.gateway.engine_call import (
     call_engine,
     generate_token,
 )
-from nimctl.server.last_words import describe_exit, explain_end
+from nimctl.server.last_words import describe_exit, explain, explain_end
 from nimctl.server.log_follower import LogFollower
 from nimctl.server.session import HeldMemory, Session
 from nimctl.server.start_watch import StartEvent, StartWatch
@@ -33,6 +34,7 @@ _CALL_TIMEOUT_S = 5.0
 _STOP_MARGIN_S = 5.0
 # A connection breaks a little before its engine is seen to have ended.
 _LAST_BREATH_S = 1.0
+_NOT_READY = "the engine is not ready, and"
 _NO_TOKEN = "the engine listens but cannot generate a token"  # noqa: S105 - no password
 
 # What an engine may inherit. Tokens and keys are never among it.
@@ -195,14 +197,15 @@ class EngineProcess:
         while not await self._answers():
             if self._has_ended():
                 raise self.explain_end()
-            await self._look(watch, no_progress_s, "the engine is not ready, and")
+            await self._look(watch, no_progress_s, _NOT_READY)
             await asyncio.sleep(_POLL_S)
-        await watch.look()
+        await self._look(watch, no_progress_s, _NOT_READY)
         loaded = time.monotonic()
         watch.enter(Phase.WARMING)
         await self._warm_up(question, watch, no_progress_s)
         first_token_s = time.monotonic() - loaded
         watch.enter(Phase.READY)
+        await self._look(watch, no_progress_s, _NO_TOKEN)
         times = StartTimes(
             load_s=loaded - began, first_token_s=first_token_s, phases_s=watch.durations_s
         )
@@ -217,6 +220,9 @@ class EngineProcess:
 
     async def _look(self, watch: StartWatch, no_progress_s: float, fault: str) -> None:
         await watch.look()
+        fall = watch.find_fall()
+        if fall is not None and self._launch.fell_to_cpu is not None:
+            raise explain(Diagnosis(symptom=self._launch.fell_to_cpu, detail=fall.detail))
         stall = watch.find_stall(no_progress_s)
         if stall is not None:
             raise EngineError(

@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 
-from nimctl.core.symptom import Symptom, find_symptom
+from nimctl.core.symptom import Diagnosis, Symptom, find_symptom
 from nimctl.errors import EngineError
 from nimctl.server.guard import START_MARK
 
@@ -28,18 +28,23 @@ def explain_end(code: int | None, log_path: Path, symptoms: tuple[Symptom, ...])
     how = describe_exit(code)
     known = find_symptom(symptoms, tail, code)
     if known is not None:
-        return EngineError(
-            f"{known.cause} (the engine {how})",
-            hint=known.symptom.hint,
-            symptom=known.symptom.code,
-            cause=known.symptom.cause,
-            detail=known.detail,
-        )
+        return explain(known, f" (the engine {how})")
     last = [line for line in tail.splitlines() if line.strip()][-_TAIL_LINES:]
     shown = "".join(f"\n    {line.rstrip()}" for line in last)
     return EngineError(
         f"the engine {how}; its last words:{shown}" if last else f"the engine {how}",
         hint=f"its whole log is {log_path}",
+    )
+
+
+def explain(known: Diagnosis, how: str = "") -> EngineError:
+    """A known failure, and how the engine ended of it."""
+    return EngineError(
+        f"{known.cause}{how}",
+        hint=known.symptom.hint,
+        symptom=known.symptom.code,
+        cause=known.symptom.cause,
+        detail=known.detail,
     )
 
 

@@ -5,7 +5,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from nimctl.core.startup import LogSigns, Phase, PhaseSeen, is_memory_line, read_phase
+from nimctl.core.startup import (
+    FallToHost,
+    LogSigns,
+    Phase,
+    PhaseSeen,
+    find_fall,
+    is_device_line,
+    is_memory_line,
+    read_phase,
+)
 from nimctl.server.log_follower import LogFollower
 from nimctl.server.movement import Movement
 from nimctl.server.session import Session
@@ -77,6 +86,7 @@ class StartWatch:
         self._taken = dict.fromkeys(weights, 0)
         self._look_again_s = now_s
         self.memory_lines: list[str] = []
+        self._device_lines: list[str] = []
         self.enter(Phase.STARTING)
 
     def enter(self, phase: Phase) -> None:
@@ -110,12 +120,19 @@ class StartWatch:
         """Why the start is to be given up, as a clause about the engine; None while it moves."""
         return self._movement.find_stall(limit_s, time.monotonic())
 
+    def find_fall(self) -> FallToHost | None:
+        """Whether the engine uses no GPU, as far as it has told by now."""
+        is_ready = Phase.READY in self._entered_s
+        return find_fall(self._signs, self._device_lines, is_ready=is_ready)
+
     def _read_log(self) -> None:
         lines = self._log.read_lines()
         self._movement.see_lines(lines, time.monotonic())
         for line in lines:
             if is_memory_line(self._signs, line):
                 self.memory_lines.append(line)
+            if is_device_line(self._signs, line):
+                self._device_lines.append(line)
             seen = read_phase(self._signs, line)
             if seen is not None:
                 self._take_phase(seen)

@@ -28,8 +28,8 @@ from nimctl.engines import TRAITS, symptoms
 
 MANIFEST = make_manifest(PROFILES)
 H100 = make_hardware(make_gpu())
-KNOWN = {one.code for table in (symptoms.VLLM, symptoms.TENSORRT_LLM, symptoms.LLAMA_CPP)
-         for one in table}  # fmt: skip
+TABLES = (symptoms.VLLM, symptoms.TENSORRT_LLM, symptoms.LLAMA_CPP, (symptoms.FELL_TO_CPU,))
+KNOWN = {one.code for table in TABLES for one in table}
 
 
 def choose(wish, hardware=H100):
@@ -76,6 +76,22 @@ def test_the_context_is_what_the_engine_says_fits_in_steps():
 def test_a_context_that_is_too_short_is_not_tried():
     _, given_up = fail("kv-cache-too-small", detail="maximum model length is 1000")
     assert [one.passed_over for one in given_up] == [True]
+
+
+@pytest.mark.parametrize(
+    ("wish", "on_cpu"),
+    [({"allow_cpu": True}, True), ({}, False), ({"allow_cpu": True, "gpus": (0,)}, False)],
+)
+def test_the_cpu_computes_where_that_is_allowed_and_no_gpu_was_named(wish, on_cpu):
+    asked = Wish(engine="llama.cpp", **wish)
+    plan = require_choice(choose(asked)).plan
+    assert plan.device == "gpu"
+    first = fail("fell-to-cpu", plan=plan, **wish)[1][0]
+    assert (first.on_cpu, first.passed_over) == (on_cpu, not on_cpu)
+    after = require_choice(choose(limit_wish(asked, plan, first))).plan
+    assert after.device == ("cpu" if on_cpu else "gpu")
+    if on_cpu:
+        assert "on GPU 0 -> CPU" in map(str, compare_plans(plan, after))
 
 
 @given(

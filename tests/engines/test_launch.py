@@ -48,6 +48,22 @@ def test_llama_cpp_on_a_cpu():
     assert launch.env == {"LLAMA_ARG_OFFLINE": "1", "LLAMA_ARG_LOG_VERBOSITY": "4"}
 
 
+@pytest.mark.parametrize(
+    ("gpus", "own", "must"),
+    [
+        ((), (), False),
+        ((make_gpu(),), (), True),
+        ((make_gpu(),), ("--threads", "2"), True),
+        ((make_gpu(),), ("-ngl", "10"), False),
+        ((make_gpu(),), ("-dev", "none"), False),
+    ],
+)
+def test_llama_cpp_must_use_the_gpu_that_it_is_given(gpus, own, must):
+    native = NativeArguments(command_line=split_words(own, "after --"))
+    launch = make_launch("llama.cpp-q4_k_m-tp1-pp1", *gpus, native=native)
+    assert (launch.fell_to_cpu is not None) == must
+
+
 def test_vllm_on_two_gpus():
     launch = make_launch("vllm-bf16-tp2-pp1", make_gpu(0), make_gpu(1))
     assert " ".join(launch.argv) == (

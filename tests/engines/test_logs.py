@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from nimctl.core.startup import Phase, is_memory_line, read_memory, read_phase
+from nimctl.core.startup import (
+    FallToHost,
+    Phase,
+    find_fall,
+    is_device_line,
+    is_memory_line,
+    read_memory,
+    read_phase,
+)
 from nimctl.core.units import GIB, MIB
 from nimctl.engines.llama_cpp_log import SIGNS as LLAMA_CPP
 from nimctl.engines.sglang_log import SIGNS as SGLANG
@@ -98,6 +106,38 @@ def test_progress_bars_are_counted(name, signs, counts):
 def test_the_memory_of_each_part_is_read(name, signs, device, sizes):
     lines = [line for line in read_lines(name) if is_memory_line(signs, line)]
     assert read_memory(signs, lines, device) == pytest.approx(sizes, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_ready", "fell"),
+    [
+        ("llama_cpp_two_gpus.log", True, None),
+        ("llama_cpp_no_cuda.log", False, FallToHost(detail="no CUDA-capable device is detected")),
+        ("llama_cpp_cpu.log", False, None),
+        ("llama_cpp_cpu.log", True, FallToHost(detail=None)),
+    ],
+)
+def test_it_is_known_whether_a_gpu_is_used(name, is_ready, fell):
+    lines = [line for line in read_lines(name) if is_device_line(LLAMA_CPP, line)]
+    assert find_fall(LLAMA_CPP, lines, is_ready=is_ready) == fell
+
+
+FOUND = "ggml_cuda_init: found 1 CUDA devices (Total VRAM: 8150 MiB):"
+WARNING = "warning: no usable GPU found, --gpu-layers option will be ignored"
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_ready", "fell"),
+    [
+        ([WARNING], False, None),
+        ([WARNING], True, FallToHost(detail=None)),
+        ([WARNING, FOUND], True, None),  # b9049 says so before it looks
+        ([], True, None),
+    ],
+)
+def test_a_warning_counts_only_where_nothing_tells_of_a_gpu(lines, is_ready, fell):
+    assert find_fall(LLAMA_CPP, lines, is_ready=is_ready) == fell
+    assert find_fall(VLLM, lines, is_ready=is_ready) is None
 
 
 def test_two_caches_of_one_device_are_added_and_the_fullest_device_counts():

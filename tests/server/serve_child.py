@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nimctl.core.engine_address import EngineAddress
 from nimctl.core.plan import Launch
-from nimctl.core.startup import LogSigns, Phase, PhaseSign
+from nimctl.core.startup import DeviceSigns, LogSigns, Phase, PhaseSign
 from nimctl.core.symptom import Symptom
 from nimctl.errors import NimctlError
 from nimctl.server import (
@@ -37,11 +37,13 @@ from nimctl.server import (
 )
 
 SIGNS = LogSigns(
+    devices=DeviceSigns(failed=r"no driver: (?P<detail>.+)", on_gpu="on GPU 0", on_host="no GPU"),
     phases=(
         PhaseSign(phase=Phase.LOADING, pattern=r"loading (?P<done>\d+)/(?P<total>\d+)"),
         PhaseSign(phase=Phase.COMPILING, pattern="compiling"),
-    )
+    ),
 )
+FELL = Symptom(code="fell", cause="it uses no GPU", hint="buy one")
 FAKE_ENGINE = Path(__file__).parents[1] / "fake_engine.py"
 
 
@@ -92,6 +94,7 @@ def main():
     parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("--first-wait", type=float, default=0.05)
     parser.add_argument("--watch", type=json.loads, default={}, help="WatchLimits as JSON")
+    parser.add_argument("--must-use-gpu", action="store_true")
     parser.add_argument("--tasks", action="store_true", help="SIGUSR1 tells how many there are")
     options = parser.parse_args(own)
     if options.tasks:
@@ -110,6 +113,7 @@ def main():
             ready_path="/health",
             symptoms=(symptom,),
             signs=SIGNS,
+            fell_to_cpu=FELL if options.must_use_gpu else None,
         ),
         model=ServedModel(names=("fake",), created=0),
         gateway=GatewayConfig(

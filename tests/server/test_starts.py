@@ -3,6 +3,8 @@
 import json
 import signal
 
+import pytest
+
 
 def read_events(child, until):
     events = []
@@ -49,3 +51,29 @@ def test_an_engine_that_computes_in_circles_is_given_up(serve):
 def test_the_memory_it_gave_back_is_in_its_peak(serve):
     now, peak = serve("--swell-mib", "64").wait_for("served")["memory"]
     assert peak - now > 50 * 2**20
+
+
+GPU = ("--must-use-gpu",)
+
+
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        ("no driver: it is too old", "it uses no GPU: it is too old"),
+        ("no driver: it is too old\non GPU 0", "it uses no GPU: it is too old"),
+        ("no GPU", "it uses no GPU"),
+    ],
+)
+def test_an_engine_that_uses_no_gpu_although_it_was_given_one_is_ended(serve, printed, told):
+    child = serve("--print", printed, own=GPU)
+    code, error = child.end()
+    assert (code, error["message"], error["hint"]) == (5, told, "buy one")
+    child.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("printed", "own"),
+    [("no GPU\non GPU 0", GPU), ("it is all quiet", GPU), ("no driver: it is too old", ())],
+)
+def test_an_engine_that_uses_one_or_need_not_is_served(serve, printed, own):
+    serve("--print", printed, own=own).wait_for("served")

@@ -6,8 +6,9 @@ names commands and options that exist; a test follows that.
 
 from nimctl.engines.symptoms import llama_cpp, tensorrt_llm, vllm
 
+FELL_TO_CPU = llama_cpp.FELL_TO_CPU
 LLAMA_CPP = llama_cpp.SYMPTOMS
 TENSORRT_LLM = tensorrt_llm.SYMPTOMS
 VLLM = vllm.SYMPTOMS
 
-__all__ = ["LLAMA_CPP", "TENSORRT_LLM", "VLLM"]
+__all__ = ["FELL_TO_CPU", "LLAMA_CPP", "TENSORRT_LLM", "VLLM"]

@@ -11,6 +11,9 @@ TORCH_OUT_OF_MEMORY = (
 )
 """How PyTorch and CUDA say that a GPU has no memory left."""
 
+_ENDS_IT = r"(?<!failed to initialize CUDA: )"
+"""llama.cpp says that and goes on, without a GPU (`FELL_TO_CPU`)."""
+
 CUDA = (
     Symptom(
         code="no-kernel-image",
@@ -22,7 +25,7 @@ CUDA = (
     Symptom(
         code="driver-too-old",
         pattern=r"NVIDIA driver on your system is too old(?: \(found version (?P<detail>\d+)\))?"
-        r"|CUDA driver version is insufficient for CUDA runtime version"
+        rf"|{_ENDS_IT}CUDA driver version is insufficient for CUDA runtime version"
         r"|forward compatibility was attempted on non supported HW",
         cause="the NVIDIA driver is older than the CUDA that the engine was built with",
         hint="install a newer NVIDIA driver, or an older engine: "
@@ -44,7 +47,7 @@ CUDA = (
     ),
     Symptom(
         code="no-gpu",
-        pattern=r"No CUDA GPUs are available|no CUDA-capable device is detected"
+        pattern=rf"No CUDA GPUs are available|{_ENDS_IT}no CUDA-capable device is detected"
         r"|Failed to infer device type",
         cause="the engine sees no GPU",
         hint="`nimctl doctor` shows which GPUs there are and which are hidden",

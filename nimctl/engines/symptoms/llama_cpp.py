@@ -94,3 +94,10 @@ SYMPTOMS = (
     ),
     *COMMON,
 )
+
+FELL_TO_CPU = Symptom(
+    code="fell-to-cpu",
+    cause="llama.cpp does not use the GPU that it was given, and would compute on the CPU",
+    hint="`nimctl doctor` shows GPU and driver; install a build for it, or add --allow-cpu",
+)
+"""It goes on as if all were well, so that its start has to be watched for this one."""
