@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from nimctl.errors import EngineError, InputError
 from nimctl.server import (
     GatewayConfig,
     Listening,
+    NeededFiles,
     Ready,
     RestartLimits,
     ServeEvent,
@@ -150,6 +151,7 @@ def _serve_once(
         for one in launch.overridden:
             print_note(describe_overridden(one))
         model = describe_served_model(choice, entry, launch)
+        weights = list_weight_files(entry.path, artifact)
         request = ServeRequest(
             launch=launch,
             model=model,
@@ -158,7 +160,8 @@ def _serve_once(
             log_path=new_log_file("logs", f"-{choice.manifest.short_name}.log"),
             state_dir=state_dir,
             start_timeout_s=settings.start_timeout_s,
-            weights=list_weight_files(entry.path, artifact),
+            weights={str(path.resolve()): size for path, size in weights.items()},
+            files=_list_needed_files(choice, entry, weights),
             watch=WatchLimits(
                 hung_s=settings.hang_timeout_s,
                 idle_token_every_s=choose_idle_token_s(model.sequences),
@@ -184,6 +187,20 @@ def _telling(
     if json:
         return contextlib.nullcontext(tell_json(started.expected_s, started.take))
     return telling_person(request.log_path, started.expected_s, started.take)
+
+
+def _list_needed_files(
+    choice: Choice, entry: CacheEntry, weights: Mapping[Path, int]
+) -> NeededFiles:
+    """What the engine opens at every start, and how to get it back."""
+    manifest, config = choice.manifest, entry.path / "config.json"
+    sizes = {str(path): size for path, size in weights.items()}
+    if config.is_file():
+        sizes[str(config)] = config.stat().st_size
+    address = manifest.origin if "://" in manifest.origin else manifest.model
+    hint = f"`nimctl download {address}` fetches them again"
+    is_own = choice.verdict.profile.artifact.source.scheme == "file"
+    return NeededFiles(sizes=sizes, hint="put them back, then start again" if is_own else hint)
 
 
 def _describe_server(choice: Choice, request: ServeRequest) -> ServerRecord:

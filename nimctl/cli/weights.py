@@ -75,15 +75,14 @@ def find_weights_dir(artifact: Artifact, settings: Settings) -> Path:
     return entry.path if entry else cache.expected_path(request)
 
 
-def list_weight_files(folder: Path, artifact: Artifact) -> dict[str, int]:
-    """Sizes of the files an engine will read, by path with links resolved."""
+def list_weight_files(folder: Path, artifact: Artifact) -> dict[Path, int]:
+    """Sizes of the files of weights that an engine opens, by their path in `folder`."""
     if artifact.format == "gguf":
         names = tuple(file.path for file in artifact.files) or (artifact.single_file or "",)
         files = [folder / name for name in names]
     else:
-        files = list(folder.rglob("*.safetensors"))
-    whole = (path.resolve() for path in files if path.is_file())
-    return {str(path): path.stat().st_size for path in whole}
+        files = sorted(folder.rglob("*.safetensors"))
+    return {path: path.stat().st_size for path in files if path.is_file()}
 
 
 def describe_files(artifact: Artifact, settings: Settings) -> str:

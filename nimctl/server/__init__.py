@@ -20,6 +20,7 @@ from nimctl.server.gateway.engine_call import (
     by_chat,
     by_completion,
 )
+from nimctl.server.needed_files import NeededFiles
 from nimctl.server.notify import notify
 from nimctl.server.outside import OutsideEngine, OutsideRequest, find_outside
 from nimctl.server.restarts import RestartLimits
@@ -50,6 +51,7 @@ __all__ = [
     "GpuFigures",
     "HeldMemory",
     "Listening",
+    "NeededFiles",
     "NotReady",
     "OutsideEngine",
     "OutsideRequest",

@@ -25,6 +25,7 @@ from nimctl.server.gateway import (
     Tracing,
     new_event_loop,
 )
+from nimctl.server.needed_files import NeededFiles
 from nimctl.server.outside import Lookout, OutsideRequest
 from nimctl.server.restarts import RestartLimits
 from nimctl.server.start_watch import PhaseAdvanced, PhaseReached
@@ -88,6 +89,7 @@ class ServeRequest:
         state_dir: Folder of the engine's socket and files; removed at the end.
         start_timeout_s: Give up when nothing of a starting engine has moved for so long.
         weights: Sizes of the files the engine reads, by path, links resolved.
+        files: What the engine opens at every start.
         watch: When an engine that was ready counts as silent or hung.
         read_gpus: Tells of the GPUs for the metrics; None where there are none.
         restarts: How often an engine that was ready is started again.
@@ -101,6 +103,7 @@ class ServeRequest:
     state_dir: Path
     start_timeout_s: float
     weights: Mapping[str, int] = field(default_factory=dict)
+    files: NeededFiles = field(default_factory=NeededFiles)
     watch: WatchLimits = field(default_factory=WatchLimits)
     restarts: RestartLimits = field(default_factory=RestartLimits)
     read_gpus: Callable[[], tuple[GpuFigures, ...]] | None = None
@@ -173,6 +176,7 @@ class _Serving:
             ),
             model_name=request.model.names[0],
             start_timeout_s=request.start_timeout_s,
+            files=request.files,
             state=self._state,
             activity=self._gateway.engine_activity,
             figures=self._gateway.engine_figures,

@@ -12,6 +12,7 @@ from nimctl.errors import EngineError
 from nimctl.server.engine_process import EngineMemory, EngineProcess, StartTimes
 from nimctl.server.gateway import EngineActivity, EngineFigures, EngineState
 from nimctl.server.gateway.engine_call import by_completion
+from nimctl.server.needed_files import NeededFiles
 from nimctl.server.restarts import RestartLimits, Restarts
 from nimctl.server.start_watch import PhaseAdvanced, PhaseReached
 from nimctl.server.watch import EngineWatch, WatchLimits
@@ -78,6 +79,7 @@ class Supervisor:
         new_engine: Makes the engine's process, anew for each start.
         model_name: A name the engine serves the model under.
         start_timeout_s: Give up when nothing of a starting engine has moved for so long.
+        files: What the engine opens at every start; without it none is tried.
         state: Told how the engine is.
         activity: What the engine is doing for clients.
         figures: Counted for the metrics.
@@ -90,6 +92,7 @@ class Supervisor:
         new_engine: Callable[[], EngineProcess],
         model_name: str,
         start_timeout_s: float,
+        files: NeededFiles,
         state: EngineState,
         activity: Callable[[], EngineActivity],
         figures: EngineFigures,
@@ -101,6 +104,7 @@ class Supervisor:
         self._new_engine = new_engine
         self._question = by_completion(model_name)
         self._start_timeout_s = start_timeout_s
+        self._files = files
         self._state = state
         self._activity = activity
         self._figures = figures
@@ -122,7 +126,8 @@ class Supervisor:
         """Keep the engine running until this is cancelled.
 
         Raises:
-            EngineError: the first start failed, or the engine ended more often than is allowed.
+            EngineError: the first start failed, or the engine ended more often than is allowed,
+                or cannot be started again.
         """
         await self._start()
         while True:
@@ -212,8 +217,12 @@ class Supervisor:
         """Wait and start the engine; why that failed, or None.
 
         Raises:
-            EngineError: it has been started often enough.
+            EngineError: it has been started often enough, or its files are gone.
         """
+        loss = await asyncio.to_thread(self._files.explain_loss)
+        if loss is not None:
+            self._state.down("The files of the model are gone.")
+            raise loss
         if self._down_since_s is None:
             self._down_since_s = time.monotonic()
         limits = self._restart_limits

@@ -22,6 +22,7 @@ from nimctl.server import (
     AnswersAgain,
     GatewayConfig,
     Listening,
+    NeededFiles,
     NotReady,
     PhaseAdvanced,
     PhaseReached,
@@ -94,6 +95,7 @@ def main():
     parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("--first-wait", type=float, default=0.05)
     parser.add_argument("--watch", type=json.loads, default={}, help="WatchLimits as JSON")
+    parser.add_argument("--needs", type=Path, action="append", default=[], help="a file")
     parser.add_argument("--must-use-gpu", action="store_true")
     parser.add_argument("--tasks", action="store_true", help="SIGUSR1 tells how many there are")
     options = parser.parse_args(own)
@@ -123,6 +125,9 @@ def main():
         log_path=options.folder / "engine.log",
         state_dir=state,
         start_timeout_s=options.timeout,
+        files=NeededFiles(
+            sizes={str(path): path.stat().st_size for path in options.needs}, hint="put it back"
+        ),
         watch=WatchLimits(**options.watch),
         restarts=RestartLimits(
             count=options.restarts, first_wait_s=options.first_wait, longest_wait_s=1

@@ -129,6 +129,24 @@ def test_a_symptom_of_an_earlier_life_is_not_the_cause(serve):
     assert "was ended by SIGKILL" in child.wait_for("restarting")["cause"]
 
 
+@pytest.mark.parametrize(
+    ("spoil", "told"), [("unlink", "is gone"), ("truncate", "has another size")]
+)
+def test_an_engine_whose_files_are_gone_is_not_started_again(serve, spoil, told):
+    kept, lost = serve.folder / "kept.gguf", serve.folder / "lost.gguf"
+    for path in (kept, lost):
+        path.write_bytes(b"weights")
+    child = serve(own=(*RESTARTS, "--needs", str(kept), "--needs", str(lost)))
+    child.wait_for("served")
+    lost.unlink() if spoil == "unlink" else os.truncate(lost, 3)
+    child.kill_engine()
+    code, error = child.end()
+    assert (code, error["hint"]) == (5, "put it back")
+    assert error["message"].endswith(f"without its files: {lost} {told}")
+    assert read(child.folder / "engine.log").count(b"nimctl starts the engine") == 1
+    child.assert_nothing_left()
+
+
 def test_a_start_that_fails_is_not_repeated(serve):
     child = serve(own=("--code", "raise SystemExit('no such luck')", *RESTARTS))
     code, error = child.end()
