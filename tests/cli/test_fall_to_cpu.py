@@ -20,18 +20,23 @@ import json, pynvml
 from probe.fake_nvml import FakeNvml
 pynvml.nvmlLib = FakeNvml(json.loads({document!r}))
 """
-SAYS = TESTS / "engines" / "logs" / "llama_cpp_no_cuda.log"
+LOGS = TESTS / "engines" / "logs"
+
+
+@pytest.fixture(params=["llama_cpp_no_cuda.log", "llama_cpp_cpu_build.log"])
+def says(request):
+    return LOGS / request.param
 
 
 @pytest.fixture
-def engine(tmp_path):
+def engine(tmp_path, says):
     """A llama-server that prints what a real one printed, and goes on."""
     path = tmp_path / "bin" / "llama-server"
     path.parent.mkdir()
     script = (TESTS / "cli" / "healed_engine.py").read_text()
     path.write_text(f"#!{sys.executable}\n{script}")
     path.chmod(0o755)
-    rules = {"fake_engine": str(TESTS / "fake_engine.py"), "says": str(SAYS)}
+    rules = {"fake_engine": str(TESTS / "fake_engine.py"), "says": str(says)}
     (path.parent / "rules.json").write_text(json.dumps(rules))
     return path
 
@@ -61,12 +66,12 @@ def serve(program, clean_environment, tmp_path, engine):
     return serve
 
 
-def test_it_is_a_failure_with_its_cause_and_the_next_command(serve):
+def test_it_is_a_failure_with_its_cause_and_the_next_command(serve, says):
     code, events, said, layers = serve()
     assert (code, layers) == (5, ["999"])
     assert [one["event"] for one in events].count("ready") == 0
     assert "does not use the GPU that it was given" in said
-    assert "no CUDA-capable device is detected" in said
+    assert ("no CUDA-capable device is detected" in said) == (says.stem == "llama_cpp_no_cuda")
     assert "add --allow-cpu" in said
     assert said.count("error:") == 1
 
@@ -81,6 +86,7 @@ def test_where_that_is_allowed_it_is_planned_for_the_cpu_and_told(serve, run_her
     assert json.loads(run_here("evidence", "ls", "--json").stdout)["learned"] == []
 
 
+@pytest.mark.parametrize("says", [LOGS / "llama_cpp_no_cuda.log"])
 def test_who_said_where_it_computes_is_believed(serve):
     code, events, said, layers = serve("--", "--gpu-layers", "0")
     assert (code, layers) == (0, ["0"]), said

@@ -113,6 +113,8 @@ def test_the_memory_of_each_part_is_read(name, signs, device, sizes):
     [
         ("llama_cpp_two_gpus.log", True, None),
         ("llama_cpp_no_cuda.log", False, FallToHost(detail="no CUDA-capable device is detected")),
+        ("llama_cpp_cpu_build.log", False, None),
+        ("llama_cpp_cpu_build.log", True, FallToHost(detail=None)),
         ("llama_cpp_cpu.log", False, None),
         ("llama_cpp_cpu.log", True, FallToHost(detail=None)),
     ],
