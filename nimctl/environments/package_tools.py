@@ -70,7 +70,8 @@ class PackageTool:
         if index.url is not None:
             names = _EXTRA_INDEX if index.is_extra else _INDEX
             variables[names[self.name]] = index.url
-        if self.name == "uv":
+        # It makes uv ask PyTorch's own index, which one's own index stands for too.
+        if self.name == "uv" and (index.url is None or index.is_extra):
             variables["UV_TORCH_BACKEND"] = "cpu" if recipe.device == "cpu" else "auto"
         return variables
 
