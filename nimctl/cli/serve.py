@@ -188,7 +188,7 @@ def serve(
     wish = facts.make_wish(settings, gpus)
     if install and not dry_run:
         machine = missing_engine.install_missing_engine(
-            manifest, machine, wish, settings, json=json
+            manifest, machine, wish, settings, json=json and not detach
         )
     choice = choosing.choose(manifest, machine, settings, wish)
     if dry_run:

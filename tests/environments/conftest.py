@@ -1,11 +1,15 @@
 """Installations from small wheels by a fake uv, which takes no second."""
 
+import contextlib
+import json
 import os
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from bare_weights import SMALL, llama_tensors, safetensors_file
+from environments.package_index import PackageIndex
 from environments.small_wheels import write_small_wheels
 
 FAKE_UV = Path(__file__).with_name("fake_uv.py")
@@ -43,3 +47,21 @@ def small_engines(quick, wheels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "engines"
     install(folder, wheels, quick)
     return folder
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A checkpoint that vLLM loads and llama.cpp does not."""
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(SMALL))
+    (folder / "model.safetensors").write_bytes(safetensors_file(llama_tensors(SMALL)))
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def index(wheels):
+    """A package index of the small wheels, on loopback."""
+    with contextlib.closing(PackageIndex(wheels)) as index:
+        yield index

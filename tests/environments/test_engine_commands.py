@@ -7,7 +7,6 @@ import signal
 
 import httpx
 import pytest
-from bare_weights import SMALL, llama_tensors, safetensors_file
 
 from nimctl.environments.managed import list_managed
 from nimctl.probe import probe_machine
@@ -38,17 +37,6 @@ def run(program, environment, tmp_path):
         return program.run(["nimctl", *arguments], environment | more, tmp_path)
 
     return run
-
-
-@pytest.fixture
-def model(tmp_path):
-    """A checkpoint that vLLM loads and llama.cpp does not."""
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(SMALL))
-    (folder / "model.safetensors").write_bytes(safetensors_file(llama_tensors(SMALL)))
-    (folder / "tokenizer.json").write_text("{}")
-    return folder
 
 
 def test_where_an_engine_is_missing_its_command_is_the_hint(run, model):

@@ -49,12 +49,6 @@ def tool(request, variables):
 
 
 @pytest.fixture
-def index(wheels):
-    with contextlib.closing(PackageIndex(wheels)) as index:
-        yield index
-
-
-@pytest.fixture
 def install(tool, tmp_path):
     """Runs the program; afterwards the log of the installation is looked at for secrets."""
     folder, environment = tmp_path / "engines", tool[1]
