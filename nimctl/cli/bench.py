@@ -62,7 +62,7 @@ def bench(
     from nimctl.bench import check_load
     from nimctl.cli import asked, measuring
     from nimctl.cli.terminal import print_json
-    from nimctl.core.report import BenchLoad, report_to_json
+    from nimctl.core.report import BenchLoad
 
     load = BenchLoad(
         concurrency=concurrency,
@@ -80,8 +80,8 @@ def bench(
     with measuring.open_target(settings, model, url, model_name, wish) as measured:
         report = measuring.measure(measured.target, load)
     if json:
-        print_json(report_to_json(report))
+        print_json(measuring.report_document(measured, report))
     else:
-        measuring.print_report(report)
+        measuring.print_report(measured, report)
     measuring.keep_report(measured, report)
     measuring.require_success(report)

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import typer
@@ -13,10 +13,18 @@ from nimctl.cli.choosing import Choice, choose
 from nimctl.cli.facts import find_model, make_wish, open_catalog, read_machine
 from nimctl.cli.known_speeds import open_evidence
 from nimctl.cli.launching import read_options
+from nimctl.cli.start_changes import StartChanges
 from nimctl.cli.terminal import bold, is_terminal, print_line, print_note, print_warning
 from nimctl.core.hardware import Hardware
 from nimctl.core.names import GOALS
-from nimctl.core.report import BenchLoad, BenchReport, Percentiles, Scalar, Stop
+from nimctl.core.report import (
+    BenchLoad,
+    BenchReport,
+    Percentiles,
+    Scalar,
+    Stop,
+    report_to_json,
+)
 from nimctl.core.speed import speaks_for
 from nimctl.core.units import format_duration
 from nimctl.errors import EngineError, InputError, InterruptedByUserError
@@ -31,11 +39,13 @@ class Measured:
     Attributes:
         choice: None for a server that somebody else started.
         hardware: The machine that the choice was made for.
+        start: What the start of the choice changed of it.
     """
 
     target: BenchTarget
     choice: Choice | None = None
     hardware: Hardware | None = None
+    start: StartChanges = field(default_factory=StartChanges)
 
 
 @contextlib.contextmanager
@@ -73,25 +83,19 @@ def open_target(
     choice = choose(manifest, machine, settings, make_wish(settings, None))
     told = {**wish, "profile": choice.verdict.profile.id}
     options = [part for key, value in told.items() if value for part in (f"--{key}", value)]
+    start = StartChanges()
     try:
         with served_by_child(
-            (name, "--port", "0", *options), settings.environment, _tell_phase
+            (name, "--port", "0", *options), settings.environment, start.take
         ) as child_url:
             yield Measured(
                 target=BenchTarget(url=child_url, api_key=settings.api_key.reveal()),
                 choice=choice,
                 hardware=machine.hardware,
+                start=start,
             )
     except ChildFailedError as error:
         raise typer.Exit(error.exit_code) from error
-
-
-def _tell_phase(event: Mapping[str, Any]) -> None:
-    match event:
-        case {"event": "phase", "phase": str() as phase}:
-            print_note(f"the model is {phase}")
-        case _:
-            pass
 
 
 def measure(target: BenchTarget, load: BenchLoad) -> BenchReport:
@@ -124,7 +128,13 @@ _LATENCIES = (
 _COLUMNS = ("avg", "p50", "p90", "p95", "p99", "max")
 
 
-def print_report(report: BenchReport) -> None:
+def report_document(measured: Measured, report: BenchReport) -> dict[str, Any]:
+    """The report as JSON, with what the start of our own choice changed."""
+    own = {} if measured.choice is None else {"start": measured.start.document()}
+    return report_to_json(report) | own
+
+
+def print_report(measured: Measured, report: BenchReport) -> None:
     """The report as a table."""
     load = report.load
     print_line(
@@ -140,6 +150,7 @@ def print_report(report: BenchReport) -> None:
             print_line(f"{label:<22}{cells}  {figure.unit}")
     print_line()
     _print_totals(report)
+    measured.start.print()
 
 
 def _print_totals(report: BenchReport) -> None:
@@ -181,6 +192,8 @@ def keep_report(measured: Measured, report: BenchReport) -> None:
         unfit = "own engine arguments were set"
     elif read_options(choice.settings).changes_speed:
         unfit = "prefix caching, chunked prefill or speculation was asked for"
+    elif measured.start.changed:
+        unfit = f"the plan changed while it started ({measured.start.changed}); measure once more"
     if unfit is not None:
         print_note(f"not kept as evidence: {unfit}")
         return

@@ -377,7 +377,7 @@ def report_to_json(report: BenchReport) -> dict[str, Any]:
 
 
 def report_from_json(document: Mapping[str, Any]) -> BenchReport:
-    """Read what `report_to_json` wrote.
+    """Read what `report_to_json` wrote; what `bench` adds of the server's start is left out.
 
     Raises:
         ValueError: another schema, a missing key, or an unknown key; the message names it.
@@ -385,7 +385,7 @@ def report_from_json(document: Mapping[str, Any]) -> BenchReport:
     if document.get("schema") != SCHEMA:
         raise ValueError(f"schema is {document.get('schema')!r}, expected {SCHEMA!r}")
     try:
-        fields = {name: value for name, value in document.items() if name != "schema"}
+        fields = {key: document[key] for key in document.keys() - {"schema", "start"}}
         for name, value in fields.items():
             if isinstance(value, dict) and "unit" in value:
                 fields[name] = Percentiles(**value) if "p50" in value else Scalar(**value)

@@ -286,3 +286,28 @@ def test_what_there_is_not_is_told_before_anything_starts(
     assert told in said
     assert said.count("error:") == 1
     assert engines.starts("vllm") == []
+
+
+def test_a_bench_tells_what_its_start_changed_and_is_kept_the_next_time(engines, toy, run):
+    add_vllm(engines, most_context=8192, log=log("vllm", "ram-not-free"))
+    environment = {"NIMCTL_ENGINES_DIR": str(engines.folder)}
+    bench = ("bench", str(toy), "--engine", "vllm", "-n", "1", "--output-tokens", "4")
+
+    first = run(*bench, "--json", **environment)
+    assert first.returncode == 0, first.stderr
+    start = json.loads(first.stdout)["start"]
+    assert start["learned"] == []
+    assert [one["changes"] for one in start["new_plans"]] == [
+        [{"what": "context", "from": "32,768", "to": "16,384"}],
+        [{"what": "context", "from": "16,384", "to": "8,192"}],
+    ]
+    assert {one["symptom"] for one in start["new_plans"]} == {"ram-not-free"}
+    assert "context 32,768 -> 16,384, then context 16,384 -> 8,192); measure once more" in (
+        first.stderr
+    )
+    assert "kept as bench" not in first.stderr
+
+    again = run(*bench, **environment)
+    assert engines.contexts("vllm")[3:] == [8192]
+    assert "learned from an earlier start: context 32,768 -> 8,192, because" in again.stdout
+    assert "kept as bench 1" in again.stderr
