@@ -1,5 +1,6 @@
 """What a command must know before it can decide: machine, engines, models, and the wish."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from nimctl.environments import find_engines, read_engine_at
 from nimctl.errors import InputError
 from nimctl.settings import Settings
 from nimctl.settings.places import user_state_folder
+
+_UUID = re.compile(r"(GPU|MIG|MIG-GPU)-[0-9a-f][0-9a-f/-]*", re.IGNORECASE)
+"""Of a GPU, or of a slice of one in either form that drivers give them; or how it begins."""
 
 if TYPE_CHECKING:
     from nimctl.evidence.measured import BenchRecord, MemoryRecord
@@ -208,8 +212,8 @@ def make_wish(settings: Settings, gpus: str | None) -> Wish:
     """What the user asked for, from the settings and the list of GPUs.
 
     Raises:
-        InputError: the list of GPUs is no list of numbers, or the program named is no engine, or
-            not the one that is asked for.
+        InputError: the list of GPUs is none of numbers or UUIDs, or the program named is no engine,
+            or not the one that is asked for.
     """
     return Wish(
         profile=settings.profile,
@@ -239,11 +243,19 @@ def _name_engine(settings: Settings) -> EngineName | None:
     return name
 
 
-def _parse_gpus(text: str) -> tuple[int, ...]:
+def _parse_gpus(text: str) -> tuple[int | str, ...] | None:
+    """Numbers and UUIDs, and the words `all` and `none`, as `NVIDIA_VISIBLE_DEVICES` has them."""
+    words = {"all": None, "none": ()}
+    if text.strip() in words:
+        return words[text.strip()]
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() for part in parts):
-        raise InputError(f"--gpus {text!r} is not a list of GPU numbers", hint="e.g. --gpus 0,1")
-    return tuple(int(part) for part in parts)
+    wrong = [part for part in parts if not (part.isdigit() or _UUID.fullmatch(part))]
+    if wrong:
+        raise InputError(
+            f"--gpus {text!r} is not a list of GPUs: {wrong[0]!r} is neither a number nor a UUID",
+            hint="e.g. --gpus 0,1 or --gpus GPU-8b6a1f2c; `nvidia-smi -L` lists both",
+        )
+    return tuple(int(part) if part.isdigit() else part for part in parts)
 
 
 def judge(manifest: Manifest, machine: Machine, wish: Wish, settings: Settings) -> Selection:

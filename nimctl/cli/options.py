@@ -50,7 +50,10 @@ KvPrecision = Annotated[
 TensorParallel = Annotated[
     str | None, typer.Option(metavar="N", help="GPUs to split each layer over.")
 ]
-Gpus = Annotated[str | None, typer.Option(metavar="LIST", help="GPUs that may be used, e.g. 0,1.")]
+Gpus = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="GPUs that may be used: 0,1 or UUIDs (GPU-..., MIG-...)."),
+]
 Lora = Annotated[
     list[str] | None,
     typer.Option(

@@ -93,8 +93,31 @@ def _place_on(gpus: tuple[Gpu, ...]) -> Place:
 
 def list_usable_gpus(hardware: Hardware, wish: Wish) -> tuple[Gpu, ...]:
     """The GPUs the wish allows; one that MIG splits stands as its slices."""
-    allowed = (g for g in hardware.gpus if wish.gpus is None or g.index in wish.gpus)
-    return tuple(part for gpu in allowed for part in _split(gpu))
+    parts = tuple(part for gpu in hardware.gpus for part in _split(gpu))
+    if wish.gpus is None:
+        return parts
+    named = {part for name in wish.gpus for one in find_gpus(hardware, name) for part in one}
+    return tuple(part for part in parts if part in named)
+
+
+def find_gpus(hardware: Hardware, name: int | str) -> tuple[tuple[Gpu, ...], ...]:
+    """What a name means: GPUs, each as its slices where MIG splits it, or single slices.
+
+    Args:
+        name: The driver's number, or how the UUID of a GPU or a slice begins, as CUDA reads it.
+    """
+    found: list[tuple[Gpu, ...]] = []
+    for gpu in hardware.gpus:
+        parts = _split(gpu)
+        if name == gpu.index or (isinstance(name, str) and _begins(gpu, name)):
+            found.append(parts)
+        elif isinstance(name, str):
+            found += [(part,) for part in parts if _begins(part, name)]
+    return tuple(found)
+
+
+def _begins(gpu: Gpu, name: str) -> bool:
+    return (gpu.uuid or "").lower().startswith(name.lower())
 
 
 def _split(gpu: Gpu) -> tuple[Gpu, ...]:

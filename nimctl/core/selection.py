@@ -16,6 +16,7 @@ from nimctl.core.placement import (
     Needs,
     Place,
     count_threads,
+    find_gpus,
     list_places,
     list_usable_gpus,
     make_plan,
@@ -159,14 +160,23 @@ def _ask_once(forecast: Forecast) -> Forecast:
 
 
 def _check_gpus_exist(hardware: Hardware, wish: Wish) -> None:
-    there = [gpu.index for gpu in hardware.gpus]
-    missing = [str(index) for index in wish.gpus or () if index not in there]
+    found = {name: len(find_gpus(hardware, name)) for name in wish.gpus or ()}
+    missing = [str(name) for name, count in found.items() if not count]
+    several = [str(name) for name, count in found.items() if count > 1]
+    there = ", ".join(map(_name_gpu, hardware.gpus))
     if missing:
-        known = ", ".join(map(str, there))
         raise InputError(
             f"there is no GPU {', '.join(missing)} here",
-            hint=f"there are {known}" if there else "this machine has no GPU; leave --gpus out",
+            hint=f"there are {there}" if there else "this machine has no GPU; leave --gpus out",
         )
+    if several:
+        raise InputError(f"several GPUs begin with {several[0]}", hint=f"there are {there}")
+
+
+def _name_gpu(gpu: Gpu) -> str:
+    """Its number, and its UUIDs where they are known."""
+    uuids = [one for one in (gpu.uuid, *(part.uuid for part in gpu.mig_slices)) if one]
+    return f"{gpu.index} ({', '.join(uuids)})" if uuids else str(gpu.index)
 
 
 def _read_needs(profile: Profile) -> Needs:

@@ -17,7 +17,8 @@ class Wish:
         concurrency: Sequences of that length that must fit at once.
         kv_precision: What keys and values are kept in, e.g. `fp8` or `q8_0`.
         tensor_parallel: GPUs to split each layer over.
-        gpus: Driver indices of the GPUs that may be used.
+        gpus: The GPUs that may be used, by the driver's number or the beginning of a UUID, also of
+            a slice of MIG; none of them for the CPU.
         lora: Whether LoRA adapters will be served.
         allow_cpu: Whether the CPU will do where the machine has GPUs.
         options: What is asked of the engine beside that; one that cannot honour it does not run.
@@ -31,7 +32,7 @@ class Wish:
     concurrency: int | None = None
     kv_precision: str | None = None
     tensor_parallel: int | None = None
-    gpus: tuple[int, ...] | None = None
+    gpus: tuple[int | str, ...] | None = None
     lora: bool = False
     allow_cpu: bool = False
     options: EngineOptions = field(default_factory=EngineOptions)

@@ -146,6 +146,7 @@ class TestBadInput:
             ("select", SMOLLM2, "--engine", "ollama"),
             ("select", SMOLLM2, "--gpus", "first"),
             ("select", SMOLLM2, "--gpus", "0"),
+            ("select", SMOLLM2, "--gpus", "0,GPU-"),
             ("select", SMOLLM2, "--hardware", "h100x2", "--gpus", "0,7"),
             ("select", SMOLLM2, "--profile", "vllm-bf16-tp9-pp1"),
             ("select", SMOLLM2, "--hardware", "/nowhere.json"),

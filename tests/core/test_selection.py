@@ -279,6 +279,36 @@ class TestAnswers:
         assert plan.free_bytes == 19 * GIB
         pairs = [v for v in selection.verdicts if v.profile.description == "vllm-fp8-tp2-pp1"]
         assert [f.check for f in pairs[0].findings] == ["gpu-count"]
+        for names in (("MIG-1",), ("mig-1",)):
+            wish = Wish(engine="vllm", gpus=names)
+            plan = require_choice(judge(make_hardware(split), wish)).plan
+            assert [gpu.uuid for gpu in plan.gpus] == ["MIG-1"]
+        whole = require_choice(judge(make_hardware(split), Wish(engine="vllm", gpus=(0,)))).plan
+        assert [gpu.uuid for gpu in whole.gpus] == ["MIG-0"]
+
+    @pytest.mark.parametrize("name", [2, "GPU-00000002", "gpu-00000002"])
+    def test_a_gpu_is_named_by_its_number_or_its_uuid(self, name):
+        hardware = make_hardware(*(make_gpu(index) for index in range(4)))
+        plan = require_choice(judge(hardware, Wish(engine="vllm", gpus=(name,)))).plan
+        assert [gpu.index for gpu in plan.gpus] == [2]
+
+    @pytest.mark.parametrize(
+        ("names", "told"),
+        [
+            ((0, 7), "there is no GPU 7 here"),
+            (("GPU-00000009",), "there is no GPU GPU-00000009 here"),
+            (("GPU-0000",), "several GPUs begin with GPU-0000"),
+        ],
+    )
+    def test_a_gpu_that_is_not_there_or_not_one_is_refused_with_those_there_are(self, names, told):
+        hardware = make_hardware(make_gpu(0), make_gpu(1))
+        with pytest.raises(InputError, match=told) as caught:
+            judge(hardware, Wish(gpus=names))
+        assert caught.value.hint == "there are 0 (GPU-00000000), 1 (GPU-00000001)"
+
+    def test_no_gpu_is_the_cpu(self):
+        plan = require_choice(judge(make_hardware(make_gpu()), Wish(gpus=()))).plan
+        assert plan.device == "cpu"
 
     def test_a_tight_card_gets_a_shorter_context_by_itself(self):
         card = make_gpu(total_gib=24, free_gib=23.5)
