@@ -129,6 +129,7 @@ def contain_launch(
         image=name_image(engine, settings),
         user_id=os.getuid(),
         group_id=os.getgid(),
+        shm_size=settings.shm_size,
         state_dir=state_dir,
         read_only=tuple(folder for path in read_only for folder in _list_folders(path)),
         writable=writable,

@@ -30,6 +30,10 @@ Container = Annotated[
 Image = Annotated[
     str | None, typer.Option("--image", metavar="NAME", help="The image to run with --container.")
 ]
+ShmSize = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Shared memory of the --container, e.g. 32g. [default: 16g]"),
+]
 Precision = Annotated[
     str | None, typer.Option(help="Precision of the weights, e.g. fp8, bf16 or q4_k_m.")
 ]

@@ -15,10 +15,6 @@ from nimctl.core.symptom import Symptom
 
 ContainerTool = Literal["docker", "podman"]
 
-SHARED_MEMORY = "16g"
-"""What NVIDIA's NIM documentation gives its containers (`--shm-size=16GB`); the processes of a
-tensor-parallel engine talk through it."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
@@ -65,6 +61,7 @@ class ContainerSite:
         program: Docker or podman as it is started, e.g. `/usr/bin/docker`.
         image: The image's whole name.
         user_id: The user inside, who owns what is written outside.
+        shm_size: Shared memory, which the processes of a tensor-parallel engine talk through.
         state_dir: The engine's folder; its name is the container's too.
         read_only: Folders the engine reads.
         writable: Folders it writes besides that one.
@@ -76,6 +73,7 @@ class ContainerSite:
     image: str
     user_id: int
     group_id: int
+    shm_size: str
     state_dir: PurePath
     read_only: tuple[PurePath, ...]
     writable: tuple[PurePath, ...] = ()
@@ -119,7 +117,7 @@ def contain(launch: Launch, plan: Plan, engine: EngineName, site: ContainerSite)
         "--pull", "never",  # it was pulled, or refused, with words of its own
         *_user(site),
         *_gpus(plan, site.tool),
-        "--shm-size", SHARED_MEMORY,
+        "--shm-size", site.shm_size,
         *(word for limit in image.limits for word in ("--ulimit", limit)),
         "--cap-drop", "ALL",
         "--security-opt", "no-new-privileges",

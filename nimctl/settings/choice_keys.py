@@ -60,6 +60,13 @@ CHOICE_KEYS: tuple[Key, ...] = (
         help="The image to run instead of the one of the version nimctl takes.",
     ),
     Key(
+        name="shm_size",
+        convert=values.docker_size,
+        default="16g",  # what NIM's documentation gives its containers
+        environment=("NIMCTL_SHM_SIZE",),
+        help="Shared memory of a container, as docker takes it, e.g. 32g.",
+    ),
+    Key(
         name="manifest_dirs",
         convert=values.paths,
         default=(),

@@ -35,6 +35,7 @@ class Settings:
     engine_path: Path | None
     container: Literal["docker", "podman"] | None
     container_image: str | None
+    shm_size: str
     manifest_dirs: tuple[Path, ...]
     profile: str | None
     engine: EngineName | None

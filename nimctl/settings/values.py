@@ -187,6 +187,14 @@ def size(written: object, _base: Path) -> int:
     return number
 
 
+def docker_size(written: object, _base: Path) -> str:
+    """A size in the words of docker and podman: `16g` is 16 GiB, a plain number is bytes."""
+    words = _one(written).lower()
+    if not re.fullmatch(r"[1-9]\d*(b|[kmgt]i?b?)?", words, re.ASCII):
+        raise ValueError(f"{words!r} is not a size, e.g. 16g or 512m")
+    return words.replace("ib", "b")
+
+
 def mirrors(written: object, _base: Path) -> tuple[str, ...]:
     """A list of `PREFIX=ADDRESS` or `ADDRESS`, or text that separates them by commas."""
     found = tuple(_one(item) for item in _many(written, ","))

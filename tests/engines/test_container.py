@@ -20,6 +20,7 @@ SITE = ContainerSite(
     image="vllm/vllm-openai:v0.32.0",
     user_id=1000,
     group_id=100,
+    shm_size="16g",
     state_dir=STATE,
     read_only=(PurePosixPath("/cache/model"),),
 )

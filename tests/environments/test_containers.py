@@ -63,11 +63,11 @@ def test_a_program_that_is_not_there_is_told_before_anything_is_fetched(run_nowh
         refused = run_nowhere("serve", "llama-3.1-8b-instruct", "--container", tool)
         assert refused.returncode == 5
         assert f"{tool} is not on PATH" in refused.stderr
-    shown = run_nowhere(
-        "serve", "llama-3.1-8b-instruct", "--container", "docker", "--hardware", "h100", "--dry-run"
-    )
+    dry = ("serve", "llama-3.1-8b-instruct", "--container", "docker", "--hardware", "h100")
+    shown = run_nowhere(*dry, "--shm-size", "32GiB", "--dry-run")
     assert shown.returncode == 0, shown.stderr
     assert "  docker run --rm --init" in shown.stdout
+    assert "--shm-size 32gb" in shown.stdout
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ SAMPLES: dict[str, tuple[tuple[str, object], tuple[str, object]]] = {
     "engine_path": (("/a/vllm", Path("/a/vllm")), ("/b/vllm", Path("/b/vllm"))),
     "container": (("docker", "docker"), ("PODMAN", "podman")),
     "container_image": (("me/vllm:v1", "me/vllm:v1"), ("b/vllm", "b/vllm")),
+    "shm_size": (("32GiB", "32gb"), ("1024", "1024")),
     "manifest_dirs": (("/a", (Path("/a"),)), (f"/b{os.pathsep}/c", (Path("/b"), Path("/c")))),
     "profile": (("default", None), ("0a1b2c3d", "0a1b2c3d")),
     "engine": (("TRTLLM", "tensorrt_llm"), ("llama_cpp", "llama.cpp")),

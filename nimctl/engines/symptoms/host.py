@@ -43,7 +43,8 @@ CUDA = (
         pattern=r"Error while creating shared memory segment /dev/shm/\S+ \((?P<detail>size \d+)\)"
         r"[^\n]*No space left on device",
         cause="the shared memory /dev/shm is too small for the GPUs to talk through",
-        hint="give the container more: docker run --shm-size=16g, or --ipc=host",
+        hint="give the container more: --shm-size 32g beside --container; of nimctl's own: "
+        "docker run --shm-size=16g, or --ipc=host",
     ),
     Symptom(
         code="no-gpu",
