@@ -224,6 +224,7 @@ def make_wish(settings: Settings, gpus: str | None) -> Wish:
         concurrency=settings.concurrency,
         kv_precision=settings.kv_precision,
         tensor_parallel=settings.tensor_parallel,
+        memory_share=settings.memory_share,
         gpus=None if gpus is None else _parse_gpus(gpus),
         lora=settings.lora or settings.lora_dir is not None or bool(settings.lora_adapters),
         allow_cpu=settings.allow_cpu,

@@ -54,6 +54,10 @@ KvPrecision = Annotated[
 TensorParallel = Annotated[
     str | None, typer.Option(metavar="N", help="GPUs to split each layer over.")
 ]
+MemoryShare = Annotated[
+    str | None,
+    typer.Option(metavar="SHARE", help="Share of a GPU's memory the engine may take, e.g. 0.85."),
+]
 Gpus = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="GPUs that may be used: 0,1 or UUIDs (GPU-..., MIG-...)."),

@@ -34,7 +34,7 @@ from nimctl.settings import Settings
 _CHOOSING = (
     *("profile", "engine", "precision", "goal", "context_length", "concurrency", "kv_precision"),
     *("tensor_parallel", "lora_dir", "served_model_names", "engine_path"),
-    *("container", "container_image"),
+    *("memory_share", "container", "container_image"),
 )
 """Settings for an engine that nimctl starts; as an option, a contradiction here."""
 

@@ -116,6 +116,8 @@ def serve_fewer(failure: Failure) -> Concession | None:
 
 def spare_memory(failure: Failure) -> Concession | None:
     """A little more of the memory is left free: the share that the engine takes is lower."""
+    if failure.wish.memory_share is not None:
+        return None
     more = max(failure.plan.total_bytes // _SPARE_SHARE, GIB)
     return replace(failure.given_up, spare_bytes=failure.given_up.spare_bytes + more)
 

@@ -11,7 +11,7 @@ shapes; `tests/benchmarks/memory_model.py` compares both again.
 
 from dataclasses import dataclass
 from enum import Enum
-from math import ceil
+from math import ceil, floor
 
 from nimctl.core.manifest import CacheLayers, KvLayers, LatentLayers, Shape, StateLayers
 from nimctl.core.units import MIB
@@ -94,7 +94,7 @@ class MemoryTraits:
 
     Attributes:
         rule: How much of the device the engine allows itself.
-        share: The largest share the two share rules use.
+        share: The largest share the two share rules use; of the third the largest of all memory.
         margin_bytes: What must stay free beside the engine.
         batch_tokens: Tokens one forward pass holds activations for.
         activations: What those tokens take.
@@ -379,13 +379,15 @@ def make_budget(
     return footprint.make_budget(load)
 
 
-def count_memory_share(traits: MemoryTraits, *, free_bytes: int, total_bytes: int) -> float:
+def count_memory_share(
+    traits: MemoryTraits, *, free_bytes: int, total_bytes: int, asked: float | None = None
+) -> float:
     """The share of all memory a SHARE_OF_TOTAL engine may ask for, rounded down to 1 %.
 
-    vLLM refuses to start when this share is not free, so neighbours lower it.
+    vLLM refuses to start when it is not free, so neighbours lower it; `asked` is the user's own.
     """
     free_share = max(free_bytes - traits.margin_bytes, 0) / max(total_bytes, 1)
-    return int(min(traits.share, free_share) * 100) / 100
+    return floor(min(asked or traits.share, free_share) * 100 + 1e-9) / 100
 
 
 def _count_margin(traits: MemoryTraits, free_bytes: int, total_bytes: int, fixed_bytes: int) -> int:
@@ -395,4 +397,4 @@ def _count_margin(traits: MemoryTraits, free_bytes: int, total_bytes: int, fixed
     if traits.rule is BudgetRule.SHARE_OF_FREE:
         left_bytes = max(free_bytes - fixed_bytes - traits.margin_bytes, 0)
         return traits.margin_bytes + int(left_bytes * (1 - traits.share))
-    return traits.margin_bytes
+    return max(traits.margin_bytes, free_bytes - int(traits.share * total_bytes))

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nimctl.core.engine import Capability, EngineTraits, InstalledEngine
 from nimctl.core.gpu_table import find_gpu_model
@@ -188,6 +188,11 @@ def _least(values: Iterator[int | None]) -> int | None:
     return None if None in known else min(value for value in known if value is not None)
 
 
+def allow_share(traits: EngineTraits, share: float | None) -> EngineTraits:
+    """The traits of an engine that may take another share of a GPU's memory than its own."""
+    return traits if share is None else replace(traits, memory=replace(traits.memory, share=share))
+
+
 def memory_traits(traits: EngineTraits, device: Device) -> MemoryTraits:
     """The memory rule of an engine on a device.
 
@@ -301,6 +306,7 @@ def make_plan(
     context_length: int,
     sequences: int,
     kv_precision: str | None,
+    memory_share: float | None,
 ) -> Plan:
     """The plan of a profile at its place."""
     return Plan(
@@ -316,6 +322,7 @@ def make_plan(
         free_bytes=fitting.footprint.free_bytes,
         total_bytes=fitting.footprint.total_bytes,
         threads=count_threads(hardware),
+        memory_share=memory_share if place.device == "gpu" else None,
     )
 
 

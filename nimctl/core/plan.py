@@ -35,6 +35,7 @@ class Plan:
         free_bytes: Free memory of the fullest chosen device at the time of the probe.
         total_bytes: All memory of that device.
         threads: CPU threads for the engine to compute with.
+        memory_share: The share of a GPU's memory that was asked for; None is the engine's own.
         eager: Compile nothing and record no CUDA graphs.
     """
 
@@ -50,6 +51,7 @@ class Plan:
     free_bytes: int
     total_bytes: int
     threads: int
+    memory_share: float | None = None
     eager: bool = False
 
     @property

@@ -15,6 +15,7 @@ from nimctl.core.placement import (
     AMPLE_CONTEXT,
     Needs,
     Place,
+    allow_share,
     count_threads,
     find_gpus,
     list_places,
@@ -108,6 +109,7 @@ def select(
     """
     asked_id = find_profile(manifest, wish.profile).id if wish.profile else None
     _check_gpus_exist(hardware, wish)
+    engines = {name: allow_share(traits, wish.memory_share) for name, traits in engines.items()}
     found = {engine.name: engine for engine in installed}
     usable_gpus = list_usable_gpus(hardware, wish)
 
@@ -226,6 +228,7 @@ def _plan(case: Case) -> Plan:
         context_length=context_length,
         sequences=sequences,
         kv_precision=case.kv_precision,
+        memory_share=case.wish.memory_share,
     )
 
 

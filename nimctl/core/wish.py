@@ -17,6 +17,8 @@ class Wish:
         concurrency: Sequences of that length that must fit at once.
         kv_precision: What keys and values are kept in, e.g. `fp8` or `q8_0`.
         tensor_parallel: GPUs to split each layer over.
+        memory_share: The share of a GPU's memory that the engine may take, in place of its own: of
+            all of it, for TensorRT-LLM's cache of what is free once the weights are loaded.
         gpus: The GPUs that may be used, by the driver's number or the beginning of a UUID, also of
             a slice of MIG; none of them for the CPU.
         lora: Whether LoRA adapters will be served.
@@ -32,6 +34,7 @@ class Wish:
     concurrency: int | None = None
     kv_precision: str | None = None
     tensor_parallel: int | None = None
+    memory_share: float | None = None
     gpus: tuple[int | str, ...] | None = None
     lora: bool = False
     allow_cpu: bool = False
@@ -58,6 +61,7 @@ _OPTIONS = {
     "concurrency": "--concurrency",
     "kv_precision": "--kv-precision",
     "tensor_parallel": "--tensor-parallel",
+    "memory_share": "--memory-share",
     "gpus": "--gpus",
     "allow_cpu": "--allow-cpu",
 }

@@ -209,7 +209,9 @@ def launch(plan: Plan, site: Site) -> Launch:
         planned("--context-length", plan.context_length, setting="context_length"),
         planned("--tp-size", profile.tensor_parallel, setting="tensor_parallel"),
         planned("--pp-size", profile.pipeline_parallel),
-        planned("--mem-fraction-static", f"{_count_static_share(plan):.2f}"),
+        planned(
+            "--mem-fraction-static", f"{_count_static_share(plan):.2f}", setting="memory_share"
+        ),
         planned("--dtype", _DTYPES.get(profile.precision, "auto"), setting="precision"),
         always("--enable-metrics"),
     ]
@@ -236,7 +238,10 @@ def _count_static_share(plan: Plan) -> float:
     """The share of the free memory that weights and cache may take: the rest stays for the run."""
     budget = plan.budget
     share = count_memory_share(
-        TRAITS.memory, free_bytes=plan.free_bytes, total_bytes=plan.total_bytes
+        TRAITS.memory,
+        free_bytes=plan.free_bytes,
+        total_bytes=plan.total_bytes,
+        asked=plan.memory_share,
     )
     running_bytes = budget.activations + budget.graphs + budget.communication + budget.context
     static_bytes = share * plan.total_bytes - running_bytes

@@ -231,7 +231,8 @@ def _list_sizes(plan: Plan) -> Iterator[Argument]:
 
 def _list_entries(plan: Plan, site: Site) -> Iterator[Argument]:
     """The options file, before what was asked for."""
-    yield enter("kv_cache_config.free_gpu_memory_fraction", TRAITS.memory.share, PLAN)
+    share = plan.memory_share or TRAITS.memory.share
+    yield enter("kv_cache_config.free_gpu_memory_fraction", share, PLAN, "memory_share")
     if plan.kv_precision:
         yield enter("kv_cache_config.dtype", plan.kv_precision, PLAN, "kv_precision")
     yield enter("guided_decoding_backend", "xgrammar", setting="structured_output_backend")

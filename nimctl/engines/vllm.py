@@ -329,9 +329,12 @@ def _limit_memory(plan: Plan) -> Argument:
     if plan.device == "cpu":
         return planned("--kv-cache-memory-bytes", count_cpu_cache_bytes(plan))
     share = count_memory_share(
-        TRAITS.memory, free_bytes=plan.free_bytes, total_bytes=plan.total_bytes
+        TRAITS.memory,
+        free_bytes=plan.free_bytes,
+        total_bytes=plan.total_bytes,
+        asked=plan.memory_share,
     )
-    return planned("--gpu-memory-utilization", f"{share:.2f}")
+    return planned("--gpu-memory-utilization", f"{share:.2f}", setting="memory_share")
 
 
 def count_cpu_cache_bytes(plan: Plan) -> int:

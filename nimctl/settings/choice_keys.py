@@ -123,6 +123,15 @@ CHOICE_KEYS: tuple[Key, ...] = (
         help="GPUs to split each layer over.",
     ),
     Key(
+        name="memory_share",
+        convert=values.share,
+        environment=(
+            *("NIMCTL_MEMORY_SHARE", "NIM_KVCACHE_PERCENT"),
+            *("NIM_KV_CACHE_PERCENT", "NIM_GPU_MEM_FRACTION"),
+        ),
+        help="The share of a GPU's memory that the engine may take, e.g. 0.85.",
+    ),
+    Key(
         name="lora",
         convert=values.truth,
         default=False,

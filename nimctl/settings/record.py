@@ -45,6 +45,7 @@ class Settings:
     concurrency: int | None
     kv_precision: str | None
     tensor_parallel: int | None
+    memory_share: float | None
     lora: bool
     lora_dir: Path | None
     lora_adapters: tuple[tuple[str, Path], ...]

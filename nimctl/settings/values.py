@@ -187,6 +187,18 @@ def size(written: object, _base: Path) -> int:
     return number
 
 
+def share(written: object, _base: Path) -> float:
+    """A part of a whole, above 0 and up to 1; NIM's `..._PERCENT` variables are that too."""
+    words = _one(written)
+    try:
+        number = float(words)
+    except ValueError:
+        number = 0.0
+    if not 0.01 <= number <= 1:
+        raise ValueError(f"{words!r} is no share between 0.01 and 1, e.g. 0.85")
+    return number
+
+
 def docker_size(written: object, _base: Path) -> str:
     """A size in the words of docker and podman: `16g` is 16 GiB, a plain number is bytes."""
     words = _one(written).lower()

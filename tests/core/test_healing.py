@@ -110,6 +110,11 @@ def test_what_was_asked_for_is_never_given_up(symptom, context, concurrency, pro
         assert not (profile and one.passed_over)
 
 
+@pytest.mark.parametrize("symptom", sorted(OF_MEMORY))
+def test_a_share_of_memory_that_was_asked_for_is_not_lowered(symptom):
+    assert all(one.spare_bytes == 0 for one in fail(symptom, memory_share=0.5)[1])
+
+
 @given(symptom=st.sampled_from(sorted(OF_MEMORY)), sequences=st.integers(1, 64))
 def test_each_new_plan_is_smaller_and_there_is_a_last_one(symptom, sequences):
     plan, _ = fail(symptom)

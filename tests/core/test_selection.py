@@ -306,6 +306,17 @@ class TestAnswers:
             judge(hardware, Wish(gpus=names))
         assert caught.value.hint == "there are 0 (GPU-00000000), 1 (GPU-00000001)"
 
+    @pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+    def test_no_plan_takes_more_of_a_gpu_than_the_share_that_was_asked_for(self, share):
+        """TensorRT-LLM's is of what is free once the weights are loaded."""
+        hardware = make_hardware(make_gpu())
+        verdicts = judge(hardware, Wish(memory_share=share)).verdicts
+        plans = [one.plan for one in verdicts if one.plan and one.plan.device == "gpu"]
+        taking = [plan for plan in plans if plan.profile.engine != "tensorrt_llm"]
+        assert {plan.profile.engine for plan in taking} == {"vllm", "llama.cpp"}
+        assert all(plan.budget.needed <= share * plan.total_bytes for plan in taking)
+        assert {plan.memory_share for plan in plans} == {share}
+
     def test_no_gpu_is_the_cpu(self):
         plan = require_choice(judge(make_hardware(make_gpu()), Wish(gpus=()))).plan
         assert plan.device == "cpu"

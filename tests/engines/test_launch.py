@@ -90,6 +90,18 @@ def test_vllm_asks_for_no_more_than_is_free():
     assert share == "0.50"
 
 
+@pytest.mark.parametrize(("free_gib", "asked", "told"), [(80, 0.29, "0.29"), (41, 0.95, "0.50")])
+def test_the_share_that_was_asked_for_takes_the_place_of_the_engines_own(free_gib, asked, told):
+    gpu = make_gpu(free_gib=free_gib)
+    wish = Wish(profile="vllm-bf16-tp1-pp1", memory_share=asked)
+    launch = make_launch(None, gpu, wish=wish, origins={"memory_share": "flag --memory-share"})
+    (share,) = (one for one in launch.arguments if one.name == "--gpu-memory-utilization")
+    assert (share.values, share.origin) == ((told,), "flag --memory-share")
+    wish = Wish(profile="tensorrt_llm-fp8-tp1-pp1-throughput", memory_share=asked)
+    (text,) = make_launch(None, gpu, wish=wish, address=EngineAddress(port=1)).files.values()
+    assert f'"free_gpu_memory_fraction": {asked}' in text
+
+
 def test_tensorrt_llm_with_its_options_file():
     launch = make_launch(
         "tensorrt_llm-fp8-tp1-pp1-throughput", make_gpu(), address=EngineAddress(port=4321)

@@ -33,6 +33,7 @@ SAMPLES: dict[str, tuple[tuple[str, object], tuple[str, object]]] = {
     "concurrency": (("1", 1), ("64", 64)),
     "kv_precision": (("fp8", "fp8"), ("q8_0", "q8_0")),
     "tensor_parallel": (("1", 1), ("8", 8)),
+    "memory_share": (("0.5", 0.5), ("1", 1.0)),
     "lora": (("true", True), ("0", False)),
     "lora_dir": (("/a", Path("/a")), ("/b", Path("/b"))),
     "lora_adapters": (
