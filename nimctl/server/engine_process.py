@@ -34,7 +34,6 @@ _CALL_TIMEOUT_S = 5.0
 _STOP_MARGIN_S = 5.0
 # A connection breaks a little before its engine is seen to have ended.
 _LAST_BREATH_S = 1.0
-_NOT_READY = "the engine is not ready, and"
 _NO_TOKEN = "the engine listens but cannot generate a token"  # noqa: S105 - no password
 
 # What an engine may inherit. Tokens and keys are never among it.
@@ -183,7 +182,7 @@ class EngineProcess:
             no_progress_s: Give up when nothing has moved for so long, see `Movement`.
 
         Raises:
-            EngineError: it died, got nowhere, or cannot generate.
+            EngineError: it died, got nowhere, cannot generate, or uses no GPU although it must.
         """
         began = time.monotonic()
         session = self.open_session()
@@ -197,15 +196,16 @@ class EngineProcess:
         while not await self._answers():
             if self._has_ended():
                 raise self.explain_end()
-            await self._look(watch, no_progress_s, _NOT_READY)
+            await self._look(watch, no_progress_s, "the engine is not ready, and")
             await asyncio.sleep(_POLL_S)
-        await self._look(watch, no_progress_s, _NOT_READY)
+        await watch.look()
         loaded = time.monotonic()
         watch.enter(Phase.WARMING)
         await self._warm_up(question, watch, no_progress_s)
         first_token_s = time.monotonic() - loaded
         watch.enter(Phase.READY)
-        await self._look(watch, no_progress_s, _NO_TOKEN)
+        await watch.look()
+        self._require_gpu(watch)
         times = StartTimes(
             load_s=loaded - began, first_token_s=first_token_s, phases_s=watch.durations_s
         )
@@ -220,15 +220,19 @@ class EngineProcess:
 
     async def _look(self, watch: StartWatch, no_progress_s: float, fault: str) -> None:
         await watch.look()
-        fall = watch.find_fall()
-        if fall is not None and self._launch.fell_to_cpu is not None:
-            raise explain(Diagnosis(symptom=self._launch.fell_to_cpu, detail=fall.detail))
+        self._require_gpu(watch)
         stall = watch.find_stall(no_progress_s)
         if stall is not None:
             raise EngineError(
                 f"{fault} {stall}",
                 hint=f"its log is {self._log_path}; NIMCTL_START_TIMEOUT_S waits longer",
             )
+
+    def _require_gpu(self, watch: StartWatch) -> None:
+        """Give up where the engine uses no GPU although it must."""
+        fall = watch.find_fall()
+        if fall is not None and self._launch.fell_to_cpu is not None:
+            raise explain(Diagnosis(symptom=self._launch.fell_to_cpu, detail=fall.detail))
 
     async def _answers(self) -> bool:
         launch = self._launch
