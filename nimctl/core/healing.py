@@ -169,6 +169,7 @@ REMEDIES: Mapping[str, tuple[Remedy, ...]] = {
     "no-kernel-image": _ANOTHER,
     "driver-too-old": _ANOTHER,
     "cuda-library-missing": _ANOTHER,
+    "module-missing": _ANOTHER,
     "library-missing": _ANOTHER,
     "glibc-too-old": _ANOTHER,
     "illegal-instruction": _ANOTHER,

@@ -38,7 +38,9 @@ def read_lines(name):
     [
         ("llama_cpp_cpu.log", LLAMA_CPP, [LOADING, ALLOCATING, WARMING]),
         ("llama_cpp_two_gpus.log", LLAMA_CPP, [LOADING, ALLOCATING]),
+        ("whole/llama_cpp_gpu.log", LLAMA_CPP, [LOADING, ALLOCATING, WARMING]),
         ("vllm_cpu.log", VLLM, [LOADING, COMPILING]),
+        ("whole/vllm_gpu.log", VLLM, [LOADING, COMPILING, ALLOCATING, CAPTURING]),
         ("vllm_one_gpu.log", VLLM, [LOADING, COMPILING]),
         ("vllm_graphs.log", VLLM, [ALLOCATING, CAPTURING]),
         ("tensorrt_llm_gb10.log", TENSORRT_LLM, [LOADING, ALLOCATING, COMPILING, CAPTURING]),
@@ -86,6 +88,18 @@ def test_progress_bars_are_counted(name, signs, counts):
             "cpu",
             {"weights": 1640.62 * MIB, "activations": 1.95 * MIB},
         ),
+        (
+            "whole/llama_cpp_gpu.log",
+            LLAMA_CPP,
+            "gpu",
+            {"weights": 92.17 * MIB, "kv_cache": 720 * MIB, "activations": 20.38 * MIB},
+        ),
+        (
+            "whole/vllm_gpu.log",
+            VLLM,
+            "gpu",
+            {"weights": 15 * GIB, "kv_cache": 56.51 * GIB, "graphs": 0.98 * GIB},
+        ),
         ("vllm_one_gpu.log", VLLM, "gpu", {"weights": 7.64 * GIB}),
         ("vllm_two_gpus.log", VLLM, "gpu", {"weights": 12.66 * GIB}),
         ("vllm_graphs.log", VLLM, "gpu", {"kv_cache": 54.45 * GIB, "graphs": 0.46 * GIB}),
@@ -112,6 +126,7 @@ def test_the_memory_of_each_part_is_read(name, signs, device, sizes):
     ("name", "is_ready", "fell"),
     [
         ("llama_cpp_two_gpus.log", True, None),
+        ("whole/llama_cpp_gpu.log", True, None),
         ("llama_cpp_no_cuda.log", False, FallToHost(detail="no CUDA-capable device is detected")),
         ("llama_cpp_cpu_build.log", False, None),
         ("llama_cpp_cpu_build.log", True, FallToHost(detail=None)),

@@ -26,7 +26,8 @@ CUDA = (
         code="driver-too-old",
         pattern=r"NVIDIA driver on your system is too old(?: \(found version (?P<detail>\d+)\))?"
         rf"|{_ENDS_IT}CUDA driver version is insufficient for CUDA runtime version"
-        r"|forward compatibility was attempted on non supported HW",
+        r"|forward compatibility was attempted on non supported HW"
+        r"|the provided PTX was compiled with an unsupported toolchain",
         cause="the NVIDIA driver is older than the CUDA that the engine was built with",
         hint="install a newer NVIDIA driver, or an older engine: "
         "`nimctl engines install ENGINE --version VERSION`",
@@ -117,6 +118,13 @@ HOST = (
         pattern=r"(?P<detail>lib[\w.+-]+\.so[\w.]*): cannot open shared object file(?!: Error 24)",
         is_general=True,
         cause="a library of the engine is missing",
+        hint="install the engine again: `nimctl engines install ENGINE`",
+    ),
+    Symptom(
+        code="module-missing",
+        pattern=r"ModuleNotFoundError: No module named '(?P<detail>[^']+)'",
+        is_general=True,
+        cause="a Python package that the engine needs is missing",
         hint="install the engine again: `nimctl engines install ENGINE`",
     ),
     Symptom(
