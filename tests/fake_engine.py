@@ -148,6 +148,7 @@ class Connection(asyncio.Protocol):
         options.request_id = self.headers.get("x-request-id", "")
         if "max_tokens" in asked:
             options.chunks = asked["max_tokens"]
+        options.words = len(str(asked.get("prompt", "")).split())
         record(options, "begun")
         self.options.served += 1
         if self.options.served == self.options.dies_after:
@@ -165,7 +166,10 @@ class Connection(asyncio.Protocol):
 def record(options, event):
     """Tell the test what happened."""
     if options.seen:
-        line = json.dumps({"event": event, "id": options.request_id, "at_s": time.monotonic()})
+        words = getattr(options, "words", None)
+        line = json.dumps(
+            {"event": event, "id": options.request_id, "at_s": time.monotonic(), "words": words}
+        )
         fd = os.open(options.seen, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(fd, f"{line}\n".encode())
         os.close(fd)

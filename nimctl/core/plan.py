@@ -128,6 +128,7 @@ class Launch:
         signs: What its output tells of the start.
         fell_to_cpu: How it is told that it uses none of the GPUs it was given, and ends for that;
             None where it may do without.
+        first_words: Words of the prompt it is first asked to go on with, before it counts as ready.
         arguments: Who set what of the arguments after the program.
         overridden: What was to be said and is not, as something stronger says otherwise.
         entries: Who set what of the options file: `(key, value)` as its words.
@@ -142,6 +143,7 @@ class Launch:
     symptoms: tuple[Symptom, ...] = ()
     signs: LogSigns = field(default_factory=LogSigns)
     fell_to_cpu: Symptom | None = None
+    first_words: int = 1
     arguments: tuple[Argument, ...] = ()
     overridden: tuple[Overridden, ...] = ()
     entries: tuple[Argument, ...] = ()

@@ -22,6 +22,9 @@ from nimctl.engines.option_rules import ignored, told_elsewhere, unhonoured, val
 from nimctl.engines.writing import always, make_launch, planned, write_options
 
 _BATCH_TOKENS = 512  # llama-server's default micro-batch
+# Its own warming runs no kernel of a prompt: where the driver has to translate those, the first
+# client waited 25 s for them on an H100. Every context is rounded up to 256.
+_WARMING_WORDS = 64
 _ENVIRONMENT = {
     "LLAMA_ARG_OFFLINE": "1",
     # At 3, upstream's default, its log tells neither buffers nor the layers on each device. An
@@ -222,7 +225,11 @@ def launch(plan: Plan, site: Site) -> Launch:
     own = (*site.native.passthrough, *site.native.command_line)
     is_placed = any(SPELLING.canonical(one.name) in _PLACING for one in own)
     must_use_gpu = plan.device == "gpu" and not is_placed
-    return replace(made, fell_to_cpu=symptoms.FELL_TO_CPU if must_use_gpu else None)
+    return replace(
+        made,
+        fell_to_cpu=symptoms.FELL_TO_CPU if must_use_gpu else None,
+        first_words=_WARMING_WORDS if plan.device == "gpu" else 1,
+    )
 
 
 def _place_on_gpus(plan: Plan) -> tuple[Argument, ...]:

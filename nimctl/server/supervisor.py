@@ -102,6 +102,7 @@ class Supervisor:
     ) -> None:
         self._launch = launch
         self._new_engine = new_engine
+        self._first_question = by_completion(model_name, words=launch.first_words)
         self._question = by_completion(model_name)
         self._start_timeout_s = start_timeout_s
         self._files = files
@@ -155,7 +156,7 @@ class Supervisor:
         self._engine = self._new_engine()
         await self._engine.start()
         times, memory = await self._engine.wait_until_ready(
-            self._question,
+            self._first_question,
             no_progress_s=self._start_timeout_s,
             on_event=self._on_event,
         )

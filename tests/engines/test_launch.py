@@ -62,6 +62,7 @@ def test_llama_cpp_must_use_the_gpu_that_it_is_given(gpus, own, must):
     native = NativeArguments(command_line=split_words(own, "after --"))
     launch = make_launch("llama.cpp-q4_k_m-tp1-pp1", *gpus, native=native)
     assert (launch.fell_to_cpu is not None) == must
+    assert launch.first_words == (64 if gpus else 1)
 
 
 def test_vllm_on_two_gpus():

@@ -97,6 +97,7 @@ def main():
     parser.add_argument("--watch", type=json.loads, default={}, help="WatchLimits as JSON")
     parser.add_argument("--needs", type=Path, action="append", default=[], help="a file")
     parser.add_argument("--must-use-gpu", action="store_true")
+    parser.add_argument("--first-words", type=int, default=1, help="of the first question")
     parser.add_argument("--tasks", action="store_true", help="SIGUSR1 tells how many there are")
     options = parser.parse_args(own)
     if options.tasks:
@@ -116,6 +117,7 @@ def main():
             symptoms=(symptom,),
             signs=SIGNS,
             fell_to_cpu=FELL if options.must_use_gpu else None,
+            first_words=options.first_words,
         ),
         model=ServedModel(names=("fake",), created=0),
         gateway=GatewayConfig(

@@ -53,6 +53,12 @@ def test_the_memory_it_gave_back_is_in_its_peak(serve):
     assert peak - now > 50 * 2**20
 
 
+def test_what_it_is_first_asked_is_as_long_as_its_launch_says(serve, tmp_path):
+    seen = tmp_path / "seen"
+    serve("--seen", str(seen), own=("--first-words", "64")).wait_for("served")
+    assert [json.loads(line)["words"] for line in seen.read_text().splitlines()][:1] == [64]
+
+
 GPU = ("--must-use-gpu",)
 
 

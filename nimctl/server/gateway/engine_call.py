@@ -86,9 +86,14 @@ class TokenQuestion:
     document: Mapping[str, object]
 
 
-def by_completion(model_name: str) -> TokenQuestion:
-    """A token that continues a text: every engine that nimctl starts does that."""
-    document = {"model": model_name, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+def by_completion(model_name: str, *, words: int = 1) -> TokenQuestion:
+    """A token that continues a text: every engine that nimctl starts does that.
+
+    Args:
+        words: Of the text, about a token each.
+    """
+    prompt = " ".join(["Hello"] * words)
+    document = {"model": model_name, "prompt": prompt, "max_tokens": 1, "temperature": 0}
     return TokenQuestion(path="/v1/completions", document=document)
 
 
