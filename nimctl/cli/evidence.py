@@ -66,14 +66,17 @@ def export_evidence(json: options.Json = False) -> None:
     """Print every bench as CSV; with --json everything, starts included, as `ls --json` does."""
     from nimctl.cli import evidence_text
     from nimctl.cli.known_speeds import open_evidence
-    from nimctl.cli.terminal import print_json
+    from nimctl.cli.terminal import print_json, print_note
 
     store = open_evidence()
     if json:
         kept = store.read_benches(), store.read_starts(), store.read_memory()
         print_json(evidence_text.evidence_document(*kept, store.read_concessions()))
-    else:
-        evidence_text.print_csv(store.read_benches())
+        return
+    benches = store.read_benches()
+    evidence_text.print_csv(benches)
+    if not benches:
+        print_note("no bench is kept; --json prints starts and what failed ones taught")
 
 
 @evidence.command("rm", short_help="Forget benches.")

@@ -49,7 +49,9 @@ def test_with_nothing_kept_it_says_how_to_begin(run):
     assert result.returncode == 0
     assert "nimctl bench MODEL" in result.stdout
     assert json.loads(run("evidence", "ls", "--json").stdout)["benches"] == []
-    assert run("evidence", "export").stdout == ""
+    exported = run("evidence", "export")
+    assert exported.stdout == ""
+    assert "no bench is kept; --json prints starts" in exported.stderr
 
 
 def test_benches_are_listed_shown_exported_and_forgotten(run, store):
