@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,13 +15,10 @@ WAIT_S = 30
 class Child:
     """The serving process and what it has told."""
 
-    def __init__(self, folder, own, fake):
+    def __init__(self, program, folder, own, fake):
         self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, str(CHILD), str(folder), *own, "--", *fake],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        words = [str(CHILD), str(folder), *own, "--", *fake]
+        self.process = program.start(words, os.environ, folder)
 
     def wait_for(self, event):
         for line in self.process.stdout:

@@ -5,11 +5,11 @@ from served_child import WAIT_S, Child
 
 
 @pytest.fixture
-def serve(tmp_path):
+def serve(program, tmp_path):
     children = []
 
     def start(*fake, own=()):
-        children.append(Child(tmp_path, own, fake))
+        children.append(Child(program, tmp_path, own, fake))
         return children[-1]
 
     start.folder = tmp_path
@@ -17,5 +17,5 @@ def serve(tmp_path):
     for child in children:
         child.process.kill()
         child.process.wait(WAIT_S)
-        child.process.stdout.close()
+        child.process.close()
         child.assert_nothing_left()
