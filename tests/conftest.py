@@ -1,5 +1,6 @@
 """Puts this folder on the import path, so that suites can share cases and fake servers."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# Hundreds of processes import nimctl: it is compiled once, also where no bytecode is wanted.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Two busy cores make single examples slow; laws are about answers, not about time.
 settings.register_profile("nimctl", deadline=None, max_examples=50)
