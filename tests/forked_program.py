@@ -4,11 +4,13 @@ A fork has its own environment, folder, output and exit code, as any process tha
 only what Python itself reads before a program begins (`PYTHONPATH`, say) is not read again.
 """
 
+import atexit
 import contextlib
 import gc
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -139,32 +141,45 @@ class ForkedProgram:
 
 def _fork_for_calls(calls: socket.socket) -> str:
     """Fork for each call until no more can come; gives its prelude in the program of each call."""
+    callers: dict[int, socket.socket] = {}  # by the process that runs for them
+    woken, ended = socket.socketpair()
+    ended.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(ended.fileno(), warn_on_full_buffer=False)
     while True:
+        ready, _, _ = select.select([calls, woken], [], [])
+        if woken in ready:
+            woken.recv(4096)
+            _tell_who_ended(callers)
+        if calls not in ready:
+            continue
         message, passed, _, _ = socket.recv_fds(calls, _LONGEST_CALL_BYTES, 3)
         if not message:
             os._exit(0)
-        if os.fork() == 0:
-            calls.close()
-            return _become(json.loads(message), *passed)
-        for descriptor in passed:
-            os.close(descriptor)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-
-
-def _become(call: dict[str, Any], report: int, out: int, err: int) -> str:
-    """Fork once more, so that somebody can tell how the program ended; returns in the program."""
-    with socket.socket(fileno=report) as caller:
-        pid = os.fork()
-        if pid:
-            os.close(out)
-            os.close(err)
+        caller, *outputs = socket.socket(fileno=passed[0]), *passed[1:]
+        if pid := os.fork():
             caller.send(str(pid).encode())
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            with contextlib.suppress(BrokenPipeError):  # the caller did not wait so long
-                caller.send(str(code).encode())
-            os._exit(0)
+            callers[pid] = caller
+            for descriptor in outputs:
+                os.close(descriptor)
+        else:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for end in (calls, woken, ended, caller, *callers.values()):
+                end.close()
+            return _become(json.loads(message), *outputs)
+
+
+def _tell_who_ended(callers: dict[int, socket.socket]) -> None:
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            with callers.pop(ended[0]) as caller, contextlib.suppress(BrokenPipeError):
+                # A caller may not have waited so long.
+                caller.send(str(os.waitstatus_to_exitcode(ended[1])).encode())
+
+
+def _become(call: dict[str, Any], out: int, err: int) -> str:
+    """Take on what makes this a process of its own; gives the prelude."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor, number in ((nothing, 0), (out, 1), (err, 2)):
         os.dup2(descriptor, number)
@@ -183,10 +198,31 @@ def _import_everything() -> None:
     for module in walk_packages(nimctl.__path__, "nimctl."):
         if not module.name.endswith(("__main__", "llama_server")):
             import_module(module.name)
-    for library in ("pydantic", "huggingface_hub.hf_api", "httpx", "yaml"):
+    for library in ("pydantic", "huggingface_hub.hf_api", "httpx", "platformdirs", "yaml"):
         import_module(library)
     if threading.active_count() > 1:
         raise AssertionError("a process with threads cannot be forked")
+
+
+def _run_program() -> None:
+    if sys.argv[0] == "nimctl":
+        runpy.run_module("nimctl", run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, str(Path(sys.argv[0]).parent))
+        runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def _end_at_once(code: object) -> None:
+    """End as Python does, but for taking all modules apart: that copies every page of a fork."""
+    if not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    gc.collect()  # what was forgotten open warns
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":
@@ -195,8 +231,8 @@ if __name__ == "__main__":
         gc.freeze()  # a collection in a fork would copy every page
         _prelude = _fork_for_calls(_calls)
     exec(_prelude, {})  # noqa: S102 - a test's own words
-    if sys.argv[0] == "nimctl":
-        runpy.run_module("nimctl", run_name="__main__", alter_sys=True)
-    else:
-        sys.path.insert(0, str(Path(sys.argv[0]).parent))
-        runpy.run_path(sys.argv[0], run_name="__main__")
+    try:
+        _run_program()
+    except SystemExit as _end:
+        _end_at_once(_end.code)
+    _end_at_once(None)
