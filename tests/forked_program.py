@@ -27,6 +27,7 @@ WARNINGS_ARE_ERRORS = "import warnings; warnings.simplefilter('error')"
 """A prelude."""
 
 _LONGEST_CALL_BYTES = 1 << 17
+_LIBRARIES = ("pydantic", "huggingface_hub.hf_api", "httpx", "platformdirs", "urllib3", "yaml")
 
 
 class ForkedChild:
@@ -198,7 +199,7 @@ def _import_everything() -> None:
     for module in walk_packages(nimctl.__path__, "nimctl."):
         if not module.name.endswith(("__main__", "llama_server")):
             import_module(module.name)
-    for library in ("pydantic", "huggingface_hub.hf_api", "httpx", "platformdirs", "yaml"):
+    for library in _LIBRARIES:
         import_module(library)
     if threading.active_count() > 1:
         raise AssertionError("a process with threads cannot be forked")

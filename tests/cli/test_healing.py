@@ -6,7 +6,6 @@ The engine is a child process that prints what the real one printed; all else is
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -65,15 +64,10 @@ def toy(tmp_path):
 class Server:
     """`nimctl serve --json` as a child process: its events, and how it ended."""
 
-    def __init__(self, environment, folder, *arguments):
+    def __init__(self, program, environment, folder, *arguments):
         self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "nimctl", "serve", "--port", "0", "--json", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
+        words = ["nimctl", "serve", "--port", "0", "--json", *arguments]
+        self.process = program.start(words, environment, folder.parent)
         self.events = []
         for line in self.process.stdout:
             self.events.append(json.loads(line))
@@ -111,18 +105,19 @@ def read(path):
 
 
 @pytest.fixture
-def serve(clean_environment, engines):
+def serve(program, clean_environment, engines):
     servers = []
 
     def start(*arguments, **environment):
         everything = clean_environment | environment | {"NIMCTL_ENGINES_DIR": str(engines.folder)}
-        servers.append(Server(everything, engines.folder, *map(str, arguments)))
+        servers.append(Server(program, everything, engines.folder, *map(str, arguments)))
         return servers[-1]
 
     yield start
     for server in servers:
         server.process.kill()
         server.process.communicate()
+        server.process.close()
 
 
 def log(engine, code):

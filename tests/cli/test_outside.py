@@ -1,6 +1,7 @@
 """`serve --engine-url`: engines that run already, hosted ones with a key included."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,14 +20,8 @@ WAIT_S = 60
 class Served:
     """`nimctl serve --engine-url` as a child; what it told."""
 
-    def __init__(self, environment, arguments):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "nimctl", "serve", "--port", "0", "--json", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
+    def __init__(self, process):
+        self.process = process
 
     def wait_for(self, name):
         for line in self.process.stdout:
@@ -36,17 +31,42 @@ class Served:
         raise AssertionError(self.process.stderr.read())
 
     def end(self):
-        self.process.terminate()
+        self.process.send_signal(signal.SIGTERM)
         _, said = self.process.communicate(timeout=WAIT_S)
         return self.process.returncode, said
 
 
 @pytest.fixture
-def serve(clean_environment):
+def serve(program, clean_environment, tmp_path):
     served = []
 
     def start(*arguments, **environment):
-        served.append(Served(clean_environment | environment, arguments))
+        words = ["nimctl", "serve", "--port", "0", "--json", *arguments]
+        process = program.start(words, clean_environment | environment, tmp_path)
+        served.append(Served(process))
+        return served[-1]
+
+    yield start
+    for one in served:
+        one.process.kill()
+        one.process.communicate()
+        one.process.close()
+
+
+@pytest.fixture
+def serve_anew(clean_environment):
+    """The same in an interpreter of its own, which other processes can see the arguments of."""
+    served = []
+
+    def start(*arguments, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nimctl", "serve", "--port", "0", "--json", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment | environment,
+        )
+        served.append(Served(process))
         return served[-1]
 
     yield start
@@ -99,14 +119,15 @@ def ask(url, key="ours", **fields):
         return client.chat.completions.create(model="acme/small", messages=QUESTION, **fields)
 
 
-def test_a_hosted_endpoint_gets_its_own_key_and_nobody_elses(serve, endpoint, key_file):
-    served = serve(
+def test_a_hosted_endpoint_gets_its_own_key_and_nobody_elses(serve_anew, endpoint, key_file):
+    served = serve_anew(
         *("--engine-url", endpoint.url, "--engine-api-key-file", key_file, "acme/small"),
         **endpoint.trust,
         NIMCTL_API_KEY="ours",
     )
     url = served.wait_for("ready")["url"]
-    assert KEY not in Path(f"/proc/{served.process.pid}/cmdline").read_text()
+    shown = Path(f"/proc/{served.process.pid}/cmdline").read_text()
+    assert "--engine-api-key-file" in shown and KEY not in shown
     assert ask(url).choices[0].message.content == "Hello"
     with openai.OpenAI(base_url=f"{url}/v1", api_key="ours", max_retries=0) as client:
         stream = client.chat.completions.create(model="acme/small", messages=QUESTION, stream=True)

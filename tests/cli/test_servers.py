@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -28,21 +26,19 @@ with registered(record) as note:
 
 
 @pytest.fixture
-def start_server(clean_environment, tmp_path):
+def start_server(program, clean_environment, tmp_path):
     """Start processes that are registered as servers; what they say goes to a file."""
     children = []
 
     def start(code=SERVER):
         engine_log = tmp_path / "engine.log"
         engine_log.write_text("a line of the engine\n")
-        with (tmp_path / f"server{len(children)}.log").open("w") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-c", code, str(engine_log)],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=clean_environment,
-            )
+        script = tmp_path / f"server{len(children)}.py"
+        script.write_text(code)
+        words = [str(script), str(engine_log)]
+        log = str(script.with_suffix(".log"))
+        prelude = f"import os; os.dup2(os.open({log!r}, os.O_CREAT | os.O_WRONLY), 2)"
+        child = program.start(words, clean_environment, tmp_path, prelude)
         children.append(child)
         assert child.stdout.readline() == "registered\n"
         return child
@@ -51,7 +47,7 @@ def start_server(clean_environment, tmp_path):
     for child in children:
         child.kill()
         child.wait()
-        child.stdout.close()
+        child.close()
 
 
 def list_pids(run):
@@ -133,14 +129,25 @@ def test_one_of_two_is_named_by_its_pid(run, start_server):
     assert run("logs", str(second.pid)).stdout == "a line of the server\n"
 
 
-def test_followed_log_ends_with_its_server(run, start_server, clean_environment):
+@pytest.fixture
+def follow(program, clean_environment, tmp_path):
+    """Start `logs --follow`."""
+    following = []
+
+    def start(*arguments):
+        words = ["nimctl", "logs", "toy", *arguments, "--follow"]
+        following.append(program.start(words, clean_environment, tmp_path))
+        return following[-1]
+
+    yield start
+    for child in following:
+        child.kill()
+        child.close()
+
+
+def test_followed_log_ends_with_its_server(start_server, follow):
     child = start_server()
-    following = subprocess.Popen(
-        [sys.executable, "-m", "nimctl", "logs", "toy", "--follow"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=clean_environment,
-    )
+    following = follow()
     assert following.stdout.readline() == "a line of the server\n"
     child.send_signal(signal.SIGTERM)
     child.wait()
@@ -148,14 +155,9 @@ def test_followed_log_ends_with_its_server(run, start_server, clean_environment)
     assert following.returncode == 0
 
 
-def test_followed_log_goes_on_in_the_next_file(run, start_server, clean_environment, tmp_path):
+def test_followed_log_goes_on_in_the_next_file(start_server, follow, tmp_path):
     child = start_server()
-    following = subprocess.Popen(
-        [sys.executable, "-m", "nimctl", "logs", "toy", "--engine", "--follow"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=clean_environment,
-    )
+    following = follow("--engine")
     assert following.stdout.readline() == "a line of the engine\n"
     log = tmp_path / "engine.log"
     with log.open("a") as old:
