@@ -201,6 +201,7 @@ def _import_everything() -> None:
             import_module(module.name)
     for library in _LIBRARIES:
         import_module(library)
+    import_module("nimctl.sources.http_pools").trusting_context(None)  # certificates read once
     if threading.active_count() > 1:
         raise AssertionError("a process with threads cannot be forked")
 

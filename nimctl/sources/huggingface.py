@@ -1,11 +1,11 @@
 """The `hf://` source: metadata through huggingface_hub, bytes through our own transfer."""
 
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
-from pathlib import Path
+from functools import lru_cache, partial
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 from urllib.parse import quote, urlsplit
 
 from nimctl.core.source import (
@@ -79,9 +79,13 @@ class HuggingFaceSource:
     def _open_api(self) -> "HfApi":
         from huggingface_hub import HfApi, constants
 
+        if constants.HF_HUB_OFFLINE:
+            raise UnreachableError(
+                "HF_HUB_OFFLINE is set, so huggingface_hub asks nobody",
+                hint="unset HF_HUB_OFFLINE to download",
+            )
         self._has_listed = True
-        if self._ca_file is not None:
-            _trust(self._ca_file)
+        _let_the_hub_trust(trusting_context(self._ca_file))
         # Its telemetry would ask another server than the one the user named.
         constants.HF_HUB_DISABLE_TELEMETRY = True
         return HfApi(endpoint=self.endpoint, token=self._token or False, library_name="nimctl")
@@ -180,11 +184,6 @@ class HuggingFaceSource:
             ) from error
         except hub.HFValidationError as error:
             raise InputError(f"{uri.location!r} is not a model of the form org/name") from error
-        except hub.OfflineModeIsEnabled as error:
-            raise UnreachableError(
-                "HF_HUB_OFFLINE is set, so huggingface_hub asks nobody",
-                hint="unset HF_HUB_OFFLINE to download",
-            ) from error
         except hub.HTTPError as error:  # type: ignore[attr-defined] # of the httpx it was built on
             has_proxy = proxy_for(parse_url(self.endpoint)) is not None
             raise httpx_failure(self._host, error, has_proxy=has_proxy) from error
@@ -215,17 +214,14 @@ class HuggingFaceSource:
         return None
 
 
-def _trust(ca_file: Path) -> None:
-    """Let huggingface_hub believe these authorities, and no others."""
+@lru_cache(maxsize=1)  # once, unless it changes: all who ask the hub share a client
+def _let_the_hub_trust(context: ssl.SSLContext) -> None:
+    """Let huggingface_hub believe whom we believe, and read no certificates of its own."""
     from huggingface_hub import get_session, set_client_factory
 
-    usual, context = get_session(), trusting_context(ca_file)
-    # The client's class is that of httpx or, in later releases, of its successor.
-    set_client_factory(
-        lambda: type(usual)(
-            event_hooks=usual.event_hooks, follow_redirects=True, timeout=None, verify=context
-        )
-    )
+    # That of httpx or, in later releases, of its successor.
+    client_class = get_type_hints(get_session)["return"]
+    set_client_factory(lambda: client_class(follow_redirects=True, timeout=None, verify=context))
 
 
 def _describe(entry: "RepoFile") -> RemoteFile:

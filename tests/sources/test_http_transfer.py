@@ -1,6 +1,7 @@
 """Ranges over HTTP: exactly the bytes that were asked, over few connections, or an error."""
 
 import random
+import shutil
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from nimctl.core.source import (
 )
 from nimctl.errors import FetchError, UnreachableError
 from nimctl.sources import SourceAccess, open_source
+from nimctl.sources.http_pools import trusting_context
 from nimctl.sources.http_transfer import HttpTransfer
 from nimctl.sources.reach import is_inside
 
@@ -337,6 +339,18 @@ def test_a_certificate_that_is_not_accepted_is_told_and_not_tried_again(
     ):
         pass
     assert not isinstance(caught.value, TemporaryFetchError)
+
+
+def test_certificates_are_read_once_and_again_when_they_change(tmp_path: Path) -> None:
+    file = tmp_path / "authority.pem"
+    shutil.copy(CERTIFICATES / "authority.pem", file)
+    first = trusting_context(file)
+    assert trusting_context(file) is first
+    with file.open("a") as more:
+        more.write((CERTIFICATES / "good.pem").read_text())
+    assert trusting_context(file) is not first
+    with pytest.raises(FetchError, match=r"gone.pem cannot be used as certificates"):
+        trusting_context(tmp_path / "gone.pem")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from fake_hub import FakeHub, Fault, git_sha1
 
 from nimctl.core.source import RemoteFile, Source, SourceUri, TemporaryFetchError, parse_source_uri
-from nimctl.errors import AccessDeniedError, FetchError, InputError
+from nimctl.errors import AccessDeniedError, FetchError, InputError, UnreachableError
 from nimctl.sources import SourceAccess, open_source
 
 FILES = {"config.json": b"{}", "weights/a.safetensors": bytes(range(256)) * 400}
@@ -176,3 +176,15 @@ def test_a_file_that_vanished_is_an_error(hub: FakeHub) -> None:
 def test_a_hub_that_cannot_be_reached_is_temporary(url: str, words: str) -> None:
     with closing(make_source(url)) as source, pytest.raises(TemporaryFetchError, match=words):
         source.list_files(TOY)
+
+
+def test_who_was_told_to_be_offline_is_not_asked_either(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # read at its import
+    with (
+        closing(make_source(hub.url)) as source,
+        pytest.raises(UnreachableError, match="HF_HUB_OFFLINE is set"),
+    ):
+        source.list_files(TOY)
+    assert not hub.seen
