@@ -1,5 +1,6 @@
 """Puts this folder on the import path, so that suites can share cases and fake servers."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,17 @@ sys.dont_write_bytecode = False
 # Two busy cores make single examples slow; laws are about answers, not about time.
 settings.register_profile("nimctl", deadline=None, max_examples=50)
 settings.load_profile("nimctl")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Thousands of tests come into being and stay: garbage is not looked for among them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

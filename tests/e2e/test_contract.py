@@ -11,7 +11,6 @@ import signal
 import time
 from pathlib import Path
 
-import anthropic
 import httpx
 import openai
 import pytest
@@ -85,6 +84,8 @@ def client(url):
 
 @pytest.fixture(scope="module")
 def claude(url):
+    import anthropic  # takes seconds, which runs without this test are spared
+
     with anthropic.Anthropic(base_url=url, api_key="unused", max_retries=0) as client:
         yield client
 
@@ -274,6 +275,8 @@ class TestAnthropic:
         assert 10 < short < more
 
     def test_errors_are_understood(self, claude):
+        import anthropic
+
         with pytest.raises(anthropic.NotFoundError, match="gpt-9"):
             claude.messages.create(model="gpt-9", max_tokens=5, messages=FRANCE)
 
