@@ -187,7 +187,7 @@ def test_every_profile_is_brought_where_none_can_run(download):
 
 
 def test_a_limit_and_connections_are_kept(download, hub):
-    rate = 10_000_000
+    rate = 20_000_000
     began_s = time.monotonic()
     result = download(
         "hf://acme/toy", "--include", "*.safetensors", "--connections", "2",

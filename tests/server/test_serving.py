@@ -154,7 +154,7 @@ def test_an_engine_that_never_listens_is_given_up(serve):
 
 
 def test_health_without_tokens_is_not_ready(serve):
-    code, error = serve("--mode", "health-only", own=("--timeout", "5")).end()
+    code, error = serve("--mode", "health-only", own=("--timeout", "2")).end()
     assert code == 5
     assert "cannot generate a token" in error["message"]
 
