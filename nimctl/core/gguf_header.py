@@ -13,6 +13,7 @@ from math import prod
 LARGEST_HEADER_BYTES = 256 * 1024**2
 _MOST_ENTRIES = 1_000_000
 _LONGEST_STRING = 16 * 1024**2
+_LENGTH = struct.Struct("<Q")
 _LONGEST_KEPT_ARRAY = 4096
 _MOST_DIMENSIONS = 4
 _MOST_ELEMENTS = 2**62
@@ -233,6 +234,19 @@ class _Reader:
             raise GgufError(f"a text of {length} bytes is longer than any model's")
         return self.skip(length)
 
+    def skip_texts(self, count: int) -> None:
+        """Step over many: vocabularies have hundreds of thousands."""
+        read_length, data, place = _LENGTH.unpack_from, self._data, self.place
+        end = min(len(data), LARGEST_HEADER_BYTES)
+        for _ in range(count):
+            begin = place + _LENGTH.size
+            length = read_length(data, place)[0] if begin <= end else 0
+            if begin > end or length > end - begin or length > _LONGEST_STRING:
+                self.place = place
+                self.skip_text()  # which says what is wrong
+            place = begin + length
+        self.place = place
+
     def text(self) -> str:
         begin = self.skip_text()
         try:
@@ -256,8 +270,7 @@ def _read_value(
         item, length = reader.number("I"), reader.number("Q")
         array_lengths[key] = length
         if item == _STRING:
-            for _ in range(length):
-                reader.skip_text()
+            reader.skip_texts(length)
         elif item not in _SCALARS:
             raise GgufError(f"{key[:80]!r} is a list of the unknown type {item}")
         elif length <= _LONGEST_KEPT_ARRAY:

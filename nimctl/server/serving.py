@@ -68,7 +68,7 @@ class ReadyAgain:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stopping:
-    """A signal asked to stop; open streams are being finished."""
+    """A signal asked to stop: nothing new is accepted, open streams are being finished."""
 
     signal_name: str
 
@@ -193,6 +193,7 @@ class _Serving:
             self._url = await self._gateway.start()
             self._on_event(Listening(url=self._url))
             number = await self._until_signal()
+            self._gateway.stop_listening()
             self._on_event(Stopping(signal_name=number.name))
             if self._keeper.was_ready:
                 await self._drain()

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import openai
 import pytest
 from authority import Authority
 from hosted_endpoint import KEY, Endpoint
+from served_child import get, post
 
 FAKE_ENGINE = Path(__file__).parents[1] / "fake_engine.py"
 QUESTION = [{"role": "user", "content": "Hello"}]
@@ -137,7 +137,7 @@ def test_a_hosted_endpoint_gets_its_own_key_and_nobody_elses(serve_anew, endpoin
             client.chat.completions.create(model="acme/large", messages=QUESTION)
     with pytest.raises(openai.AuthenticationError):
         ask(url, key=KEY)
-    raw = httpx.post(
+    raw = post(
         f"{url}/v1/chat/completions",
         json={"model": "acme/small", "messages": QUESTION},
         headers={"Authorization": "Bearer ours"},
@@ -226,16 +226,16 @@ def test_an_engine_that_goes_and_comes_back_with_another_model(serve, start_fake
     engine = start_fake()
     served = serve("--engine-url", f"http://127.0.0.1:{engine.port}/v1")
     url = served.wait_for("ready")["url"]
-    metrics = httpx.get(f"{url}/v1/metrics").text
+    metrics = get(f"{url}/v1/metrics").text
     assert 'fake_tokens_total{model="fake"} 7' in metrics
     engine.kill()
     engine.wait()
     assert "does not listen" in served.wait_for("not_ready")["cause"]
-    answer = httpx.get(f"{url}/v1/health/ready")
+    answer = get(f"{url}/v1/health/ready")
     assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
     start_fake(engine.port)
     served.wait_for("answers_again")
-    assert httpx.get(f"{url}/v1/health/ready").status_code == 200
+    assert get(f"{url}/v1/health/ready").status_code == 200
     assert served.end()[0] == 0
 
 
@@ -245,12 +245,12 @@ def test_it_waits_for_an_engine_that_is_not_there_yet(serve, start_fake):
     engine.wait()
     served = serve("--engine-url", f"http://127.0.0.1:{engine.port}")
     url = served.wait_for("listening")["url"]
-    assert httpx.get(f"{url}/v1/health/live").status_code == 200
-    assert httpx.get(f"{url}/v1/models").status_code == 503
+    assert get(f"{url}/v1/health/live").status_code == 200
+    assert get(f"{url}/v1/models").status_code == 503
     assert "nobody listens there" in served.wait_for("not_ready")["cause"]
     start_fake(engine.port)
     served.wait_for("ready")
-    assert [one["id"] for one in httpx.get(f"{url}/v1/models").json()["data"]] == ["fake"]
+    assert [one["id"] for one in get(f"{url}/v1/models").json()["data"]] == ["fake"]
 
 
 def test_detached_it_is_listed_by_the_engines_own_name(run, run_here, start_fake):

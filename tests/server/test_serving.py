@@ -9,21 +9,21 @@ from pathlib import Path
 
 import httpx
 import pytest
-from served_child import WAIT_S, ask, read, wait_until
+from served_child import WAIT_S, ask, get, post, read, stream, wait_until
 
 
 def test_it_is_live_before_and_ready_after_the_first_token(serve):
     loaded = serve.folder / "loaded"
     child = serve("--start-when", str(loaded))
     url = child.wait_for("listening")["url"]
-    assert httpx.get(f"{url}/v1/health/live").status_code == 200
-    early = httpx.get(f"{url}/v1/health/ready")
+    assert get(f"{url}/v1/health/live").status_code == 200
+    early = get(f"{url}/v1/health/ready")
     assert early.status_code == 503
     assert "retry-after" in early.headers
     assert ask(url).status_code == 503
     loaded.touch()
     child.wait_for("served")
-    assert httpx.get(f"{url}/v1/health/ready").status_code == 200
+    assert get(f"{url}/v1/health/ready").status_code == 200
     assert ask(url).status_code == 200
     child.send(signal.SIGTERM)
     assert child.end() == (0, None)
@@ -34,7 +34,7 @@ def test_sigterm_lets_open_streams_finish(serve):
     child = serve("--chunks", "40", "--interval-ms", "25")
     url = child.wait_for("served")["url"]
     body = {"model": "fake", "prompt": "x", "stream": True}
-    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=WAIT_S) as answer:
+    with stream("POST", f"{url}/v1/completions", json=body, timeout=WAIT_S) as answer:
         lines = answer.iter_lines()
         next(lines)
         child.send(signal.SIGTERM)
@@ -48,7 +48,7 @@ def test_a_second_signal_does_not_wait_for_streams(serve):
     body = {"model": "fake", "prompt": "x", "stream": True}
     reader = threading.Thread(target=read_until_cut, args=(url, body))
     reader.start()
-    wait_until(lambda: "num_requests_running 1" in httpx.get(f"{url}/v1/metrics").text)
+    wait_until(lambda: "num_requests_running 1" in get(f"{url}/v1/metrics").text)
     child.send(signal.SIGINT)
     child.wait_for("stopping")
     child.send(signal.SIGINT)
@@ -58,7 +58,7 @@ def test_a_second_signal_does_not_wait_for_streams(serve):
 
 def read_until_cut(url, body):
     with contextlib.suppress(httpx.HTTPError):
-        httpx.post(f"{url}/v1/completions", json=body, timeout=WAIT_S)
+        post(f"{url}/v1/completions", json=body, timeout=WAIT_S)
 
 
 def test_a_signal_while_loading_is_an_interruption(serve):
@@ -83,7 +83,7 @@ def test_streams_that_do_not_end_are_cut_when_the_time_is_over(serve):
     child = serve("--chunks", "4000", "--interval-ms", "50", own=("--drain", "0.3"))
     url = child.wait_for("served")["url"]
     body = {"model": "fake", "prompt": "x", "stream": True}
-    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=WAIT_S) as answer:
+    with stream("POST", f"{url}/v1/completions", json=body, timeout=WAIT_S) as answer:
         lines = answer.iter_lines()
         next(lines)
         child.send(signal.SIGTERM)
@@ -101,7 +101,7 @@ def test_nothing_new_is_accepted_after_sigterm(serve):
     url = child.wait_for("served")["url"]
     reader = threading.Thread(target=read_until_cut, args=(url, {"model": "fake", "prompt": "x"}))
     reader.start()
-    wait_until(lambda: "num_requests_running 1" in httpx.get(f"{url}/v1/metrics").text)
+    wait_until(lambda: "num_requests_running 1" in get(f"{url}/v1/metrics").text)
     child.send(signal.SIGTERM)
     child.wait_for("stopping")
     with pytest.raises(httpx.ConnectError):

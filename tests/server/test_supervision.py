@@ -9,13 +9,13 @@ import time
 
 import httpx
 import pytest
-from served_child import WAIT_S, ask, read, wait_until
+from served_child import WAIT_S, ask, get, read, stream, wait_until
 
 RESTARTS = ("--restarts", "3")
 
 
 def get_ready(url):
-    return httpx.get(f"{url}/v1/health/ready")
+    return get(f"{url}/v1/health/ready")
 
 
 def is_ready(url):
@@ -26,7 +26,7 @@ def is_ready(url):
 def open_stream(url, **fields):
     """The lines of a stream that has begun; they end where the engine's do."""
     body = {"model": "fake", "prompt": "x", "stream": True, **fields}
-    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=WAIT_S) as answer:
+    with stream("POST", f"{url}/v1/completions", json=body, timeout=WAIT_S) as answer:
         lines = answer.iter_lines()
         next(lines)
         yield lines
@@ -55,7 +55,7 @@ def test_an_engine_that_died_is_started_again(serve):
     assert child.wait_for("ready_again")["down_s"] > 0.05
     assert is_ready(url)
     assert ask(url, max_tokens=1).status_code == 200
-    metrics = httpx.get(f"{url}/v1/metrics").text
+    metrics = get(f"{url}/v1/metrics").text
     assert 'nimctl_engine_restarts_total{why="ended"} 1' in metrics
     assert 'nimctl_engine_restarts_total{why="hung"} 0' in metrics
     assert 'nimctl_engine_start_phase_seconds{phase="load"}' in metrics
@@ -196,7 +196,7 @@ def test_a_stopped_engine_is_not_ready_and_is_again_at_once(serve):
     child.wait_for("answers_again")
     asking.join(WAIT_S)
     assert answers[0].status_code == 200
-    assert "nimctl_engine_silences_total 1" in httpx.get(f"{url}/v1/metrics").text
+    assert "nimctl_engine_silences_total 1" in get(f"{url}/v1/metrics").text
 
 
 @pytest.mark.parametrize("deed", ["stop", "deadlock"])
@@ -210,7 +210,7 @@ def test_an_engine_that_hangs_is_ended_and_started_again(serve, deed):
     assert "the engine hangs" in child.wait_for("restarting")["cause"]
     child.wait_for("ready_again")
     assert ask(url, max_tokens=1).status_code == 200
-    assert 'restarts_total{why="hung"} 1' in httpx.get(f"{url}/v1/metrics").text
+    assert 'restarts_total{why="hung"} 1' in get(f"{url}/v1/metrics").text
 
 
 def test_an_engine_that_answers_and_does_not_generate_is_not_ready(serve):
@@ -237,6 +237,7 @@ def test_an_engine_too_busy_for_its_health_path_is_ready_while_it_generates(serv
         until_s = time.monotonic() + 1.5
         while time.monotonic() < until_s:
             assert is_ready(url)
+            time.sleep(0.05)
     assert "has not answered" in child.wait_for("not_ready")["cause"]  # for the watch did look
 
 
@@ -248,8 +249,9 @@ def test_a_long_prompt_that_takes_the_whole_engine_is_no_hang(serve):
     asking.start()
     while asking.is_alive():
         assert is_ready(url)
+        asking.join(0.05)
     assert answers[0].status_code == 200
-    assert "nimctl_engine_silences_total 0" in httpx.get(f"{url}/v1/metrics").text
+    assert "nimctl_engine_silences_total 0" in get(f"{url}/v1/metrics").text
 
 
 def test_sigterm_while_the_engine_is_restarted(serve):

@@ -130,7 +130,7 @@ class Gateway:
 
     async def drain(self) -> None:
         """Stop accepting, let open answers end within `drain_timeout_s`, cut the rest, close."""
-        self._stop_listening()
+        self.stop_listening()
         self._service.draining = True
         for client in tuple(self._clients):
             client.drain()
@@ -144,7 +144,7 @@ class Gateway:
         """Close everything at once."""
         if self._ticking is not None:
             self._ticking.cancel()
-        self._stop_listening()
+        self.stop_listening()
         for client in tuple(self._clients):
             client.transport.abort()
         self._service.pool.close()
@@ -152,7 +152,8 @@ class Gateway:
         if self._service.config.uds is not None:
             Path(self._service.config.uds).unlink(missing_ok=True)
 
-    def _stop_listening(self) -> None:
+    def stop_listening(self) -> None:
+        """Take no new connections; those that are open stay."""
         if self._following is not None:
             self._following.cancel()
         for server in self._servers:
