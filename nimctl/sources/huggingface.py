@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, get_type_hints
 from urllib.parse import quote, urlsplit
+from weakref import WeakSet
 
 from nimctl.core.source import (
     ByteStream,
@@ -33,6 +34,30 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
 
+class _HubClient:
+    """huggingface_hub's one client in this process: closed by the last source that used it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users: WeakSet[HuggingFaceSource] = WeakSet()
+
+    def use(self, source: "HuggingFaceSource") -> None:
+        with self._lock:
+            self._users.add(source)
+
+    def leave(self, source: "HuggingFaceSource") -> None:
+        with self._lock:
+            has_used = source in self._users
+            self._users.discard(source)
+            if has_used and not self._users:
+                from huggingface_hub import close_session
+
+                close_session()
+
+
+_HUB_CLIENT = _HubClient()
+
+
 class HuggingFaceSource:
     """A Hugging Face hub, or a server that speaks like one.
 
@@ -51,7 +76,6 @@ class HuggingFaceSource:
         self._transfer = HttpTransfer(
             stall_timeout_s=access.stall_timeout_s, ca_file=access.ca_file
         )
-        self._has_listed = False
         self._xet = (
             XetStorage(
                 self.endpoint,
@@ -84,7 +108,7 @@ class HuggingFaceSource:
                 "HF_HUB_OFFLINE is set, so huggingface_hub asks nobody",
                 hint="unset HF_HUB_OFFLINE to download",
             )
-        self._has_listed = True
+        _HUB_CLIENT.use(self)
         _let_the_hub_trust(trusting_context(self._ca_file))
         # Its telemetry would ask another server than the one the user named.
         constants.HF_HUB_DISABLE_TELEMETRY = True
@@ -143,10 +167,7 @@ class HuggingFaceSource:
     def close(self) -> None:
         """Close our connections and those of huggingface_hub."""
         self._transfer.close()
-        if self._has_listed:
-            from huggingface_hub import close_session
-
-            close_session()
+        _HUB_CLIENT.leave(self)
 
     def _find_xet_hash(self, listing: Listing, file: RemoteFile) -> tuple[str, str | None]:
         """Where a commit's tokens are, and what the storage calls a file, if it holds it."""
