@@ -7,6 +7,7 @@ import re
 from nimctl.cache.entry import CachedFile, CacheEntry
 from nimctl.cache.layout import Layout, is_whole
 from nimctl.cache.request import FetchRequest, choose_files
+from nimctl.cache.stamps import look_at
 from nimctl.core.source import Listing, RemoteFile
 
 
@@ -39,10 +40,10 @@ def find_blob(layout: Layout, listing: Listing, file: RemoteFile) -> CachedFile 
         sha256 = file.digest.hex
     else:
         sha256 = _read_known(layout, content_key(listing, file))
-    if not sha256 or not is_whole(layout.blob(sha256), file.size_bytes):
+    facts = look_at(layout.blob(sha256)) if sha256 else None
+    if facts is None or file.size_bytes not in (None, facts.st_size):
         return None
-    size_bytes = layout.blob(sha256).lstat().st_size
-    return CachedFile(path=file.path, size_bytes=size_bytes, sha256=sha256)
+    return CachedFile(path=file.path, size_bytes=facts.st_size, sha256=sha256)
 
 
 def _read_known(layout: Layout, key: str | None) -> str:

@@ -20,6 +20,7 @@ from nimctl.cache.records import (
     find_recorded,
     is_fixed,
     read_entries,
+    record_path,
     touch_entry,
     write_entry,
 )
@@ -276,12 +277,23 @@ class Cache:
         folder, held = str(path.relative_to(self.root)), tuple(files)
         blobs = tuple(file.sha256 for file in held)
         with hold_lease(self._layout, what, folders=(folder,), blobs=blobs):
-            if not all((path / file.path).exists() for file in held):
+            if self._was_taken(path) or not all((path / file.path).exists() for file in held):
                 raise FetchError(
                     f"{path} was removed from the cache meanwhile",
                     hint="run the same command again",
                 )
             yield
+
+    def _was_taken(self, folder: Path) -> bool:
+        """Whether the folder of an entry has no record any more.
+
+        Who removes takes the record first, and looks for leases then; who leases looks for the
+        record last: one of the two sees the other.
+        """
+        snapshots = self._layout.snapshots
+        if not folder.is_relative_to(snapshots):
+            return False
+        return not record_path(self._layout, str(folder.relative_to(snapshots))).exists()
 
     def _not_here(self, request: FetchRequest) -> FetchError:
         plan = plan_pinned(self._layout, request)
