@@ -6,7 +6,7 @@ from core_cases import BF16, Q4, make_hardware, make_manifest, make_profile
 
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.manifest import KvLayers, Shape
-from nimctl.core.report import Percentiles
+from nimctl.core.percentiles import Percentiles
 from nimctl.core.selection import select
 from nimctl.core.wish import Wish
 from nimctl.engines import TRAITS

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from nimctl.core.report import ClientCheck, Sample, Stamps, percentile
+from nimctl.core.percentiles import percentile
+from nimctl.core.report import ClientCheck, Sample, Stamps
 
 SATURATED_CPU_SHARE = 0.9
 TOLERATED_LAG_SHARE = 0.05

@@ -13,7 +13,8 @@ from nimctl.bench.interrupt import first_interrupt
 from nimctl.bench.load import check_load, start_offsets_s
 from nimctl.bench.prompts import make_request
 from nimctl.bench.target import BenchTarget, Endpoint, find_endpoint
-from nimctl.core.report import BenchLoad, BenchReport, Sample, Stop, percentile, summarize
+from nimctl.core.percentiles import percentile
+from nimctl.core.report import BenchLoad, BenchReport, Sample, Stop, summarize
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ def derive_entry(layout: Layout, request: FetchRequest) -> Derived | None:
     if not revision:
         return None
     path = layout.snapshot(request.uri, revision, request.selection)
-    others = (entry for entry in read_entries(layout) if entry.path != path)
+    others = (entry for entry in read_entries(layout, request.uri) if entry.path != path)
     entries = [entry for entry in others if _is_of(entry, request, revision)]
     held = {file.path: file for entry in entries for file in entry.files}
     is_all = request.policy == ONLY_DATA and any(not selection_of(one) for one in entries)

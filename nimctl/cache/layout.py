@@ -136,6 +136,10 @@ class Layout:
         """What a blob looked like when it was last hashed."""
         return self.stamps / sha256_hex[:2] / f"{sha256_hex}.json"
 
+    def records(self, uri: SourceUri) -> Path:
+        """Where the records of all entries of a place are."""
+        return _place(self.models, uri)
+
     def record(self, uri: SourceUri, revision: str, selection: str) -> Path:
         """The record of an entry."""
         return _place(self.models, uri) / f"{_entry_name(revision, selection)}.json"

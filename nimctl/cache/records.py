@@ -14,7 +14,12 @@ from nimctl.cache.entry import CachedFile, CacheEntry
 from nimctl.cache.layout import Layout, is_whole, read_text, walk_files
 from nimctl.cache.request import FetchRequest
 from nimctl.cache.snapshot import leads_to
-from nimctl.core.source import SourceSyntaxError, check_relative_path, parse_source_uri
+from nimctl.core.source import (
+    SourceSyntaxError,
+    SourceUri,
+    check_relative_path,
+    parse_source_uri,
+)
 
 SCHEMA = "nimctl-cache-entry/1"
 DAY_S = 24 * 3600.0
@@ -69,16 +74,16 @@ def find_recorded(layout: Layout, request: FetchRequest) -> CacheEntry | None:
     return record.entry if record is not None else None
 
 
-def read_entries(layout: Layout) -> Iterator[CacheEntry]:
-    """Every complete entry."""
-    for record in read_records(layout):
+def read_entries(layout: Layout, place: SourceUri | None = None) -> Iterator[CacheEntry]:
+    """Every complete entry, or those whose address begins with that of `place`."""
+    for record in read_records(layout, place):
         if not list_missing(layout, record.entry):
             yield record.entry
 
 
-def read_records(layout: Layout) -> tuple[Record, ...]:
-    """Every entry that is recorded, complete or not."""
-    read = (_read_record(layout, path) for path in _list_records(layout))
+def read_records(layout: Layout, place: SourceUri | None = None) -> tuple[Record, ...]:
+    """Every entry that is recorded, complete or not, or those of `place`."""
+    read = (_read_record(layout, path) for path in _list_records(layout, place))
     return tuple(record for record in read if record is not None)
 
 
@@ -125,8 +130,9 @@ def record_path(layout: Layout, key: str) -> Path:
     return layout.models / f"{key}.json"
 
 
-def _list_records(layout: Layout) -> tuple[Path, ...]:
-    return tuple(path for path in walk_files(layout.models) if path.suffix == ".json")
+def _list_records(layout: Layout, place: SourceUri | None = None) -> tuple[Path, ...]:
+    folder = layout.models if place is None else layout.records(place)
+    return tuple(path for path in walk_files(folder) if path.suffix == ".json")
 
 
 def _read_record(layout: Layout, path: Path) -> Record | None:

@@ -10,7 +10,7 @@ from nimctl.cli.evidence_tables import list_subject_rows, name_subject, print_ta
 from nimctl.cli.start_text import print_starts
 from nimctl.cli.terminal import bold, drop_unknown, print_line
 from nimctl.core.names import GOALS
-from nimctl.core.report import Percentiles
+from nimctl.core.percentiles import Percentiles
 from nimctl.core.speed import speaks_for
 from nimctl.core.units import format_bytes, format_duration
 from nimctl.errors import InputError

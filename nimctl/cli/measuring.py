@@ -17,10 +17,10 @@ from nimctl.cli.start_changes import StartChanges
 from nimctl.cli.terminal import bold, is_terminal, print_line, print_note, print_warning
 from nimctl.core.hardware import Hardware
 from nimctl.core.names import GOALS
+from nimctl.core.percentiles import Percentiles
 from nimctl.core.report import (
     BenchLoad,
     BenchReport,
-    Percentiles,
     Scalar,
     Stop,
     report_to_json,

@@ -4,18 +4,13 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from nimctl.core.engine import InstalledEngine
 from nimctl.core.names import EngineName
 from nimctl.core.plan import Device
 from nimctl.environments.managed import list_managed
-from nimctl.environments.packages import (
-    find_distribution,
-    read_cuda_version,
-    site_packages_of,
-)
+from nimctl.environments.packages import read_cuda_version, read_version, site_packages_of
 from nimctl.errors import InputError
 
 _WHEEL = "xllamacpp"
@@ -105,7 +100,7 @@ def read_engine_at(path: Path) -> InstalledEngine:
 def _find_beside(where: _Whereabouts) -> list[InstalledEngine]:
     """An engine of the Python environment that nimctl itself runs in."""
     script = Path(sys.executable).with_name(where.script)
-    version = _read_version(where.distribution)
+    version = read_version(sys.path, where.distribution)
     if version is None or not script.exists():
         return []
     packages = site_packages_of(script.parent.parent)
@@ -122,7 +117,7 @@ def _find_beside(where: _Whereabouts) -> list[InstalledEngine]:
 
 
 def _find_wheel() -> list[InstalledEngine]:
-    version = _read_version(_WHEEL)
+    version = read_version(sys.path, _WHEEL)
     if version is None:
         return []
     return [
@@ -144,15 +139,14 @@ def _find_on_path(where: _Whereabouts, search_path: str) -> list[InstalledEngine
 def _read_program(where: _Whereabouts, program: str, origin: str) -> InstalledEngine:
     """An engine by its program; what the packages beside it say is its version."""
     packages = site_packages_of(Path(program).resolve().parent.parent)
-    known = find_distribution(packages, where.distribution) if packages else None
-    version = known.version if known else None
+    version = read_version((str(packages),), where.distribution) if packages else None
     return InstalledEngine(
         name=where.name,
         version=version,
         origin=origin,
         program=(program,),
         devices=_devices_of(where.name, version),
-        cuda=read_cuda_version(packages) if packages and known else None,
+        cuda=read_cuda_version(packages) if packages and version else None,
     )
 
 
@@ -161,10 +155,3 @@ def _devices_of(name: EngineName, version: str | None) -> tuple[Device, ...]:
     if name == "llama.cpp":
         return ("gpu", "cpu")
     return ("cpu",) if version and version.endswith("+cpu") else ("gpu",)
-
-
-def _read_version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None

@@ -20,7 +20,7 @@ from nimctl.environments.managed import (
     write_record,
 )
 from nimctl.environments.package_tools import Index, PackageTool, find_package_tools
-from nimctl.environments.packages import find_distribution, site_packages_of
+from nimctl.environments.packages import site_packages_of
 from nimctl.environments.recipes import Recipe, list_requirements
 from nimctl.environments.relocating import move_environment
 from nimctl.environments.running import (
@@ -228,7 +228,8 @@ def _read_version(folder: Path, recipe: Recipe) -> str:
 
 
 def _find_distribution(folder: Path, recipe: Recipe) -> metadata.Distribution:
-    found = find_distribution(_site_packages(folder), recipe.package)
+    folders = [str(_site_packages(folder))]
+    found = next(iter(metadata.distributions(name=recipe.package, path=folders)), None)
     if found is None:
         raise CommandFailedError(f"the installer left no {recipe.package} in the environment")
     return found

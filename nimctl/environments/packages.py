@@ -1,7 +1,7 @@
 """What a Python environment says of the packages in it, read without running anything."""
 
 import re
-from importlib import metadata
+from collections.abc import Iterable
 from pathlib import Path
 
 _CUDA = re.compile(r"""^cuda(?:: *[\w\[\] ]+)? *= *['"](\d+\.\d+)['"]""", re.MULTILINE)
@@ -12,9 +12,19 @@ def site_packages_of(folder: Path) -> Path | None:
     return next((folder / "lib").glob("python*/site-packages"), None)
 
 
-def find_distribution(site_packages: Path, name: str) -> metadata.Distribution | None:
-    """A package of an environment; None where it is not there."""
-    return next(iter(metadata.distributions(name=name, path=[str(site_packages)])), None)
+def read_version(folders: Iterable[str], package: str) -> str | None:
+    """The version of a package that lies in one of these folders; None where it is in none.
+
+    Installers have to write it into the name of its `.dist-info` folder. To read what is in there
+    means to parse the README of the package.
+
+    Args:
+        package: As it stands there, e.g. `tensorrt_llm`.
+    """
+    for folder in folders:
+        for found in Path(folder).glob(f"{package}-*.dist-info"):
+            return found.name.removesuffix(".dist-info").partition("-")[2]
+    return None
 
 
 def read_cuda_version(site_packages: Path) -> str | None:

@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 from fake_stream_engine import FakeEngine, Script
 
 from nimctl.bench import BenchTarget, run_bench
-from nimctl.core.report import BenchLoad, BenchReport, summarize_values
+from nimctl.core.percentiles import summarize_values
+from nimctl.core.report import BenchLoad, BenchReport
 
 SCRIPT = Script(ttft_s=0.1, itl_s=0.02, tokens=64)
 REQUESTS_PER_USER = 4

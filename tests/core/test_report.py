@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nimctl.core.percentiles import percentile, summarize_values
 from nimctl.core.report import (
     Arrival,
     BenchLoad,
@@ -17,11 +18,9 @@ from nimctl.core.report import (
     SampleError,
     Stop,
     full_load_window_s,
-    percentile,
     report_from_json,
     report_to_json,
     summarize,
-    summarize_values,
 )
 
 VALUES = st.lists(st.floats(min_value=0, max_value=1e9), min_size=1, max_size=200)

@@ -3,12 +3,15 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nimctl.core.hardware import Gpu, Hardware
+from nimctl.core.percentiles import Percentiles
 from nimctl.core.plan import Device, Plan
-from nimctl.core.report import BenchReport, Percentiles, Stop
 from nimctl.core.speed import SpeedFigure, Traffic
+
+if TYPE_CHECKING:
+    from nimctl.core.report import BenchReport
 
 MOST_FAILED = 0.01
 """Share of requests that may fail in a run that is kept."""
@@ -185,10 +188,10 @@ def make_subject(
     )
 
 
-def find_unfit(report: BenchReport) -> str | None:
+def find_unfit(report: "BenchReport") -> str | None:
     """Why a report is no evidence of a speed, or None where it is."""
     good, failed = report.request_count.avg, report.error_request_count.avg
-    if report.stop is Stop.INTERRUPTED:
+    if report.is_interrupted:
         return "the run was interrupted"
     if not good or report.time_to_first_token is None:
         return "no request succeeded"
@@ -199,7 +202,7 @@ def find_unfit(report: BenchReport) -> str | None:
     return None
 
 
-def record_report(subject: Subject, report: BenchReport) -> BenchRecord:
+def record_report(subject: Subject, report: "BenchReport") -> BenchRecord:
     """What is kept of a report that `find_unfit` has nothing against."""
     if report.time_to_first_token is None:
         raise AssertionError("a report without a first token is unfit")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from nimctl.core.report import Percentiles
+from nimctl.core.percentiles import Percentiles
 from nimctl.errors import InputError
 from nimctl.evidence.measured.concessions import ConcessionRecord
 from nimctl.evidence.measured.records import BenchRecord, MemoryRecord, StartRecord, Subject
