@@ -1,7 +1,7 @@
 """What a user may ask of an engine beside size and place, and an engine's own words for it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
@@ -56,10 +56,10 @@ class EngineOptions:
 
     def list_asked(self) -> Iterator[tuple[str, Any]]:
         """The name and the value of each that was asked."""
-        for one in fields(self):
-            value = getattr(self, one.name)
+        for name in self.__slots__:
+            value = getattr(self, name)
             if value is not None:
-                yield one.name, value
+                yield name, value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
