@@ -14,12 +14,7 @@ from nimctl.cache.entry import CachedFile, CacheEntry
 from nimctl.cache.layout import Layout, is_whole, read_text, walk_files
 from nimctl.cache.request import FetchRequest
 from nimctl.cache.snapshot import leads_to
-from nimctl.core.source import (
-    SourceSyntaxError,
-    SourceUri,
-    check_relative_path,
-    parse_source_uri,
-)
+from nimctl.core.source import SourceSyntaxError, SourceUri, check_relative_path, parse_source_uri
 
 SCHEMA = "nimctl-cache-entry/1"
 DAY_S = 24 * 3600.0

@@ -18,13 +18,7 @@ from nimctl.cli.terminal import bold, is_terminal, print_line, print_note, print
 from nimctl.core.hardware import Hardware
 from nimctl.core.names import GOALS
 from nimctl.core.percentiles import Percentiles
-from nimctl.core.report import (
-    BenchLoad,
-    BenchReport,
-    Scalar,
-    Stop,
-    report_to_json,
-)
+from nimctl.core.report import BenchLoad, BenchReport, Scalar, Stop, report_to_json
 from nimctl.core.speed import speaks_for
 from nimctl.core.units import format_duration
 from nimctl.errors import EngineError, InputError, InterruptedByUserError

@@ -379,15 +379,13 @@ def make_budget(
     return footprint.make_budget(load)
 
 
-def count_memory_share(
-    traits: MemoryTraits, *, free_bytes: int, total_bytes: int, asked: float | None = None
-) -> float:
+def count_memory_share(traits: MemoryTraits, *, free_bytes: int, total_bytes: int) -> float:
     """The share of all memory a SHARE_OF_TOTAL engine may ask for, rounded down to 1 %.
 
-    vLLM refuses to start when it is not free, so neighbours lower it; `asked` is the user's own.
+    vLLM refuses to start when it is not free, so neighbours lower it.
     """
     free_share = max(free_bytes - traits.margin_bytes, 0) / max(total_bytes, 1)
-    return floor(min(asked or traits.share, free_share) * 100 + 1e-9) / 100
+    return floor(min(traits.share, free_share) * 100 + 1e-9) / 100
 
 
 def _count_margin(traits: MemoryTraits, free_bytes: int, total_bytes: int, fixed_bytes: int) -> int:

@@ -14,6 +14,7 @@ from nimctl.core.memory import (
     MemoryTraits,
     count_memory_share,
 )
+from nimctl.core.placement import allow_share
 from nimctl.core.plan import Launch, Plan, Site
 from nimctl.core.request_fields import FieldRule, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
@@ -237,12 +238,8 @@ def launch(plan: Plan, site: Site) -> Launch:
 def _count_static_share(plan: Plan) -> float:
     """The share of the free memory that weights and cache may take: the rest stays for the run."""
     budget = plan.budget
-    share = count_memory_share(
-        TRAITS.memory,
-        free_bytes=plan.free_bytes,
-        total_bytes=plan.total_bytes,
-        asked=plan.memory_share,
-    )
+    memory = allow_share(TRAITS, plan.memory_share).memory
+    share = count_memory_share(memory, free_bytes=plan.free_bytes, total_bytes=plan.total_bytes)
     running_bytes = budget.activations + budget.graphs + budget.communication + budget.context
     static_bytes = share * plan.total_bytes - running_bytes
     return int(static_bytes / max(plan.free_bytes, 1) * 100) / 100

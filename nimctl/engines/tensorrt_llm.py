@@ -15,6 +15,7 @@ from nimctl.core.engine import CompileCache, Engine, EngineBuild, EngineTraits, 
 from nimctl.core.engine_options import NO_PARSER, EngineOptions, OptionRule, Written
 from nimctl.core.launch_arguments import PLAN, Argument, Spelling
 from nimctl.core.memory import BudgetRule, MemoryTraits
+from nimctl.core.placement import allow_share
 from nimctl.core.plan import Launch, Plan, Site
 from nimctl.core.request_fields import FieldRule, Version, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface
@@ -231,7 +232,7 @@ def _list_sizes(plan: Plan) -> Iterator[Argument]:
 
 def _list_entries(plan: Plan, site: Site) -> Iterator[Argument]:
     """The options file, before what was asked for."""
-    share = plan.memory_share or TRAITS.memory.share
+    share = allow_share(TRAITS, plan.memory_share).memory.share
     yield enter("kv_cache_config.free_gpu_memory_fraction", share, PLAN, "memory_share")
     if plan.kv_precision:
         yield enter("kv_cache_config.dtype", plan.kv_precision, PLAN, "kv_precision")

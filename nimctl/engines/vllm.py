@@ -28,6 +28,7 @@ from nimctl.core.memory import (
     count_kv_bytes,
     count_memory_share,
 )
+from nimctl.core.placement import allow_share
 from nimctl.core.plan import Launch, Plan, Site
 from nimctl.core.request_fields import FieldRule, refused, same
 from nimctl.core.surface import EngineRoute, EngineSurface, FigureSource
@@ -330,12 +331,8 @@ def _limit_memory(plan: Plan) -> Argument:
     """On GPUs a share of all memory; on a CPU the bytes of the cache, where a share means RAM."""
     if plan.device == "cpu":
         return planned("--kv-cache-memory-bytes", count_cpu_cache_bytes(plan))
-    share = count_memory_share(
-        TRAITS.memory,
-        free_bytes=plan.free_bytes,
-        total_bytes=plan.total_bytes,
-        asked=plan.memory_share,
-    )
+    memory = allow_share(TRAITS, plan.memory_share).memory
+    share = count_memory_share(memory, free_bytes=plan.free_bytes, total_bytes=plan.total_bytes)
     return planned("--gpu-memory-utilization", f"{share:.2f}", setting="memory_share")
 
 

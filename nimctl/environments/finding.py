@@ -100,8 +100,8 @@ def read_engine_at(path: Path) -> InstalledEngine:
 def _find_beside(where: _Whereabouts) -> list[InstalledEngine]:
     """An engine of the Python environment that nimctl itself runs in."""
     script = Path(sys.executable).with_name(where.script)
-    version = read_version(sys.path, where.distribution)
-    if version is None or not script.exists():
+    version = read_version(sys.path, where.distribution) if script.exists() else None
+    if version is None:
         return []
     packages = site_packages_of(script.parent.parent)
     return [

@@ -230,9 +230,12 @@ class EngineProcess:
 
     def _require_gpu(self, watch: StartWatch) -> None:
         """Give up where the engine uses no GPU although it must."""
+        symptom = self._launch.fell_to_cpu
+        if symptom is None:
+            return
         fall = watch.find_fall()
-        if fall is not None and self._launch.fell_to_cpu is not None:
-            raise explain(Diagnosis(symptom=self._launch.fell_to_cpu, detail=fall.detail))
+        if fall is not None:
+            raise explain(Diagnosis(symptom=symptom, detail=fall.detail))
 
     async def _answers(self) -> bool:
         launch = self._launch

@@ -10,19 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from environments.installing import names
+from environments.installing import REAL_INSTALLERS, names
 from served_child import wait_until
 
-from nimctl.probe import probe_machine
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(
-        bool(probe_machine({}).gpus),
-        reason="the small wheels are vLLM's for machines without a GPU",
-    ),
-]
+pytestmark = REAL_INSTALLERS
 
 
 @pytest.fixture

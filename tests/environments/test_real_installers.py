@@ -9,19 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from environments.installing import names
+from environments.installing import REAL_INSTALLERS, names
 from environments.package_index import PackageIndex
 
-from nimctl.probe import probe_machine
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(
-        bool(probe_machine({}).gpus),
-        reason="the small wheels are vLLM's for machines without a GPU",
-    ),
-]
+pytestmark = REAL_INSTALLERS
 NOWHERE = "http://127.0.0.1:9/simple"
 
 
