@@ -44,12 +44,8 @@ class Child:
 
     def engine_pids(self):
         """Processes whose command line names this child's socket: the guard and the engine."""
-        needle = str(self.folder / "state").encode()
-        return [
-            int(path.parent.name)
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if needle in read(path) and int(path.parent.name) != self.process.pid
-        ]
+        pids = list_pids(self.folder / "state")
+        return [pid for pid in pids if pid != self.process.pid]
 
     def find_guard(self):
         return next(pid for pid in self.engine_pids() if is_guard(pid))
@@ -63,6 +59,15 @@ class Child:
     def assert_nothing_left(self):
         wait_until(lambda: not self.engine_pids())
         wait_until(lambda: not (self.folder / "state").exists())
+
+
+def list_pids(folder):
+    """Processes whose command line names the folder."""
+    return [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if str(folder).encode() in read(path)
+    ]
 
 
 def is_guard(pid):

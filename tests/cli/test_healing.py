@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from bare_weights import SMALL, gguf_file, llama_tensors, safetensors_file
+from served_child import list_pids
 
 TESTS = Path(__file__).parents[1]
 LOGS = TESTS / "engines" / "symptoms"
@@ -88,20 +89,8 @@ class Server:
         """Its exit code and what it said, once no process of its engine is left."""
         self.process.send_signal(signal.SIGTERM)
         _, said = self.process.communicate(timeout=60)
-        left = [
-            path.parent.name
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if str(self.folder).encode() in read(path)
-        ]
-        assert not left
+        assert not list_pids(self.folder)
         return self.process.returncode, said
-
-
-def read(path):
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ The index is on loopback, and the engine a few lines that become the fake engine
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import httpx
 import pytest
 from environments.installing import REAL_INSTALLERS, names
-from served_child import wait_until
+from served_child import list_pids, wait_until
 
 pytestmark = REAL_INSTALLERS
 
@@ -43,19 +42,6 @@ def run(environment, tmp_path):
     run("stop", "--all", "--now")
 
 
-def list_processes(folder):
-    """Command lines that name the folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes()
-        except OSError:
-            continue
-        if str(folder).encode() in words:
-            found.append(words)
-    return found
-
-
 def test_the_engine_is_installed_and_the_model_served_behind_ones_back(run, model, tmp_path, index):
     done = run("serve", str(model), "--install", "--detach", "--port", "0", "--json")
     assert done.returncode == 0, done.stderr
@@ -73,7 +59,7 @@ def test_the_engine_is_installed_and_the_model_served_behind_ones_back(run, mode
 
     assert run("stop", record["names"][0]).returncode == 0
     # its record goes a moment before itself
-    wait_until(lambda: not list_processes(tmp_path / "engines") + list_processes(model))
+    wait_until(lambda: not list_pids(tmp_path / "engines") + list_pids(model))
     again = run("serve", str(model), "--install", "--detach", "--port", "0")
     assert "is ready at" in again.stdout, again.stderr
     assert "installing" not in again.stderr
