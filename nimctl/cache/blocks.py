@@ -30,20 +30,15 @@ def span_of_block(block: int, size_bytes: int) -> Span:
     return Span(start_bytes=start_bytes, end_bytes=min(start_bytes + BLOCK_BYTES, size_bytes))
 
 
-def list_missing(present: Container[int], size_bytes: int, most_bytes: int) -> Iterator[Span]:
-    """The bytes of all blocks that are not `present`, in order, in spans of at most `most_bytes`.
-
-    Args:
-        most_bytes: A multiple of `BLOCK_BYTES`.
-    """
-    start_bytes: int | None = None
-    for block in range(count_blocks(size_bytes) + 1):
-        here = span_of_block(block, size_bytes)
-        is_missing = block not in present and here.start_bytes < size_bytes
-        if start_bytes is not None and (
-            not is_missing or here.start_bytes - start_bytes >= most_bytes
-        ):
-            yield Span(start_bytes=start_bytes, end_bytes=min(here.start_bytes, size_bytes))
-            start_bytes = None
-        if is_missing and start_bytes is None:
-            start_bytes = here.start_bytes
+def list_missing(present: Container[int], size_bytes: int) -> Iterator[Span]:
+    """The bytes of all blocks that are not `present`, in order, neighbours in one span."""
+    first: int | None = None
+    blocks = count_blocks(size_bytes)
+    for block in range(blocks + 1):
+        is_missing = block < blocks and block not in present
+        if is_missing and first is None:
+            first = block
+        elif not is_missing and first is not None:
+            end_bytes = min(block * BLOCK_BYTES, size_bytes)
+            yield Span(start_bytes=first * BLOCK_BYTES, end_bytes=end_bytes)
+            first = None

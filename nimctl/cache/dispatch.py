@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from threading import Condition, Lock
 
 from nimctl.cache.blocks import count_blocks
-from nimctl.cache.intake import Intake, Lease
+from nimctl.cache.intake import Intake, Lease, span_towards_end
 from nimctl.cache.part import Part
 from nimctl.cache.patience import Patience, Stopped
 from nimctl.cache.ramp import Ramp
@@ -116,7 +116,9 @@ class Dispatch:
     def _choose(self, now_s: float) -> Lease | None:
         if sum(len(intake.leases) for intake in self._intakes) >= self._ramp.limit:
             return None
-        leases = (intake.lease(now_s) for intake in self._intakes)
+        wanted_bytes = sum(intake.wanted_bytes for intake in self._intakes)
+        most_bytes = span_towards_end(wanted_bytes, self._ramp.limit)
+        leases = (intake.lease(now_s, most_bytes) for intake in self._intakes)
         halves = (intake.split(now_s) for intake in self._intakes)
         return next((one for source in (leases, halves) for one in source if one), None)
 

@@ -11,6 +11,7 @@ from blake3 import blake3
 from nimctl.cache.blocks import BLOCK_BYTES
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.intake import Intake
+from nimctl.cache.read_buffer import make_read_buffer
 from nimctl.core.source import Digest
 
 
@@ -66,7 +67,7 @@ def hash_arriving(dispatch: Dispatch, intake: Intake) -> Hashed:
     hashers = {"sha256": HASHERS["sha256"](0)}
     if expected is not None and expected.algorithm not in hashers:
         hashers[expected.algorithm] = HASHERS[expected.algorithm](intake.file.size_bytes or 0)
-    buffer = memoryview(bytearray(BLOCK_BYTES))
+    buffer = make_read_buffer(BLOCK_BYTES)
     size_bytes = block = 0
     while intake.size_bytes is None or size_bytes < intake.size_bytes:
         if not dispatch.wait_for_block(intake, block):

@@ -1,20 +1,21 @@
-"""What a fetch tells while it works: frozen events, always given to the thread that asked."""
+"""What a fetch tells while it works: frozen events, always given to the thread that asked.
+
+Named tuples, not dataclasses: every command that knows the cache imports all ten, and Python makes
+a named tuple in a sixth of the time. They are made by keyword and told apart by their type.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ListingStarted:
+class ListingStarted(NamedTuple):
     """The source is being asked what it holds; `note` says why that may take long."""
 
     uri: str
     note: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FetchStarted:
+class FetchStarted(NamedTuple):
     """What is to be done is known.
 
     Attributes:
@@ -28,16 +29,14 @@ class FetchStarted:
     done_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FetchAdvanced:
+class FetchAdvanced(NamedTuple):
     """All files together; `done_bytes` never goes back."""
 
     done_bytes: int
     total_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileStarted:
+class FileStarted(NamedTuple):
     """A transfer begins; `done_bytes` of the file were kept from an earlier one."""
 
     path: str
@@ -45,24 +44,21 @@ class FileStarted:
     done_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileAdvanced:
+class FileAdvanced(NamedTuple):
     """Bytes of one file arrived; `done_bytes` never goes back, even where a transfer restarts."""
 
     path: str
     done_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileVerified:
+class FileVerified(NamedTuple):
     """The bytes are the published ones; `digest` is what they were compared with, if anything."""
 
     path: str
     digest: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileDone:
+class FileDone(NamedTuple):
     """The file is in the cache; `was_cached` says that it did not have to be brought."""
 
     path: str
@@ -70,15 +66,13 @@ class FileDone:
     was_cached: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """Another process is bringing `what`; this one waits for it."""
 
     what: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Retrying:
+class Retrying(NamedTuple):
     """Something failed that may work in `wait_s` seconds."""
 
     what: str
@@ -86,8 +80,7 @@ class Retrying:
     wait_s: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """One sentence the user should see."""
 
     text: str

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nimctl.cache.layout import Layout, read_text
+from nimctl.cache.read_buffer import make_read_buffer
 from nimctl.core.source import SourceUri
 
 _PIECE_BYTES = 256 * 1024
@@ -99,14 +100,14 @@ def hash_file(path: Path, on_bytes: Callable[[int], None] = ignore_bytes) -> str
         on_bytes: Told how many bytes were hashed since the last time; may raise to end it.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    hasher, piece = hashlib.sha256(), bytearray(_PIECE_BYTES)
+    hasher, piece = hashlib.sha256(), make_read_buffer(_PIECE_BYTES)
     try:
         with open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, flags)) as stream:
             before = os.fstat(stream.fileno())
             if not stat.S_ISREG(before.st_mode):
                 return None
             while count := stream.readinto(piece):
-                hasher.update(memoryview(piece)[:count])
+                hasher.update(piece[:count])
                 on_bytes(count)
             after = os.fstat(stream.fileno())
     except OSError:

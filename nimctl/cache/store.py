@@ -5,12 +5,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from nimctl.cache.compiled import compiled_path, open_compiled
 from nimctl.cache.deriving import derive_entry
 from nimctl.cache.entry import CachedFile, CacheEntry, FetchPlan
 from nimctl.cache.known import is_all_of
 from nimctl.cache.layout import Layout, count_bytes, disk_failures_in_words
-from nimctl.cache.leases import hold_lease
 from nimctl.cache.part import delete_older
 from nimctl.cache.patience import RetryPolicy, list_patiently
 from nimctl.cache.planning import plan_listed, plan_of_entry, plan_pinned
@@ -132,7 +130,7 @@ class Cache:
         with disk_failures_in_words(self.root):
             self._layout.create()
             delete_older(self._layout, LEFTOVERS_KEPT_S)
-            with hold_lease(self._layout, f"a fetch of {request.uri}"):
+            with self._hold(f"a fetch of {request.uri}"):
                 return self._bring(request, source, on_progress, listing)
 
     def _derive(self, request: FetchRequest) -> None:
@@ -148,9 +146,16 @@ class Cache:
     def _held(self, entry: CacheEntry) -> AbstractContextManager[None]:
         """Keep other processes from removing an entry that is being written."""
         folder = str(entry.path.relative_to(self.root))
-        blobs = tuple(file.sha256 for file in entry.files)
-        what = f"a fetch of {entry.uri}"
-        return hold_lease(self._layout, what, folders=(folder,), blobs=blobs)
+        return self._hold(f"a fetch of {entry.uri}", (folder,), entry.files)
+
+    def _hold(
+        self, what: str, folders: tuple[str, ...] = (), files: Iterable[CachedFile] = ()
+    ) -> AbstractContextManager[None]:
+        # Leases, like compiled code, are imported by who needs them: finding all here does not.
+        from nimctl.cache.leases import hold_lease
+
+        blobs = tuple(file.sha256 for file in files)
+        return hold_lease(self._layout, what, folders=folders, blobs=blobs)
 
     def _take_back(self, request: FetchRequest) -> CacheEntry | None:
         """The entry for `request`, where only blobs are gone of which the names are left."""
@@ -247,12 +252,16 @@ class Cache:
 
     def compiled_path(self, name: str) -> Path:
         """Where the folder for what an engine compiles is, or would be."""
+        from nimctl.cache.compiled import compiled_path
+
         return compiled_path(self._layout, name)
 
     def open_compiled(self, name: str) -> Path | None:
         """The folder for what an engine of that version and GPU compiles; None where the cache
         cannot be written, or somebody else could put code there.
         """
+        from nimctl.cache.compiled import open_compiled
+
         return open_compiled(self._layout, name)
 
     def entries(self) -> tuple[CacheEntry, ...]:
@@ -275,8 +284,7 @@ class Cache:
             yield
             return
         folder, held = str(path.relative_to(self.root)), tuple(files)
-        blobs = tuple(file.sha256 for file in held)
-        with hold_lease(self._layout, what, folders=(folder,), blobs=blobs):
+        with self._hold(what, (folder,), held):
             if self._was_taken(path) or not all((path / file.path).exists() for file in held):
                 raise FetchError(
                     f"{path} was removed from the cache meanwhile",

@@ -95,6 +95,8 @@ def _hash_all(
     layout: Layout, blobs: list[str], total_bytes: int, on_progress: OnProgress
 ) -> tuple[bool, ...]:
     """Whether each blob hashes to its name."""
+    if not blobs:
+        return ()
     from nimctl.cache.workers import run_all
 
     stop, tally = Event(), _Tally(on_progress, total_bytes)

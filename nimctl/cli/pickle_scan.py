@@ -1,7 +1,6 @@
 """Scans pickles that the user let in, where the package picklescan is installed."""
 
 import importlib
-import logging
 from collections.abc import Callable
 
 from nimctl.cache import CacheEntry
@@ -26,6 +25,8 @@ def scan_pickles(entry: CacheEntry, tell: Callable[[str], None]) -> None:
     except ModuleNotFoundError:
         tell(f"{', '.join(paths)}: not scanned; `pip install picklescan` lets nimctl do that")
         return
+    import logging  # which takes its time to come, and few have pickles
+
     logging.getLogger("picklescan").setLevel(logging.CRITICAL)
     for path in paths:
         found = scanner.scan_file_path(str(entry.path / path))

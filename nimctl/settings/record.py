@@ -18,7 +18,7 @@ TlsMode = Literal["off", "tls", "mtls"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Settings:
     """One value for each key of the table, with its origin.
 

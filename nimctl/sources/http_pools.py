@@ -54,15 +54,11 @@ class HttpPools:
         """
         host = url.host or ""
         with losses_in_words(host, self._stall_timeout_s):
-            return self._pool(proxy_for(url), is_secret=url.scheme == "https").request(
+            proxy = proxy_for(url.scheme or "", url.netloc or "")
+            return self._pool(proxy, is_secret=url.scheme == "https").request(
                 "GET",
                 url.url,
-                headers={
-                    "User-Agent": f"nimctl/{__version__}",
-                    "Accept": "*/*",
-                    "Accept-Encoding": "identity",
-                    **headers,
-                },
+                headers={**own_headers(), **headers},
                 timeout=self._stall_timeout_s,
                 preload_content=False,
                 decode_content=False,
@@ -93,6 +89,15 @@ class HttpPools:
             return pool
 
 
+def own_headers() -> dict[str, str]:
+    """The headers of every request: who asks, and that the bytes must come as they are."""
+    return {
+        "User-Agent": f"nimctl/{__version__}",
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+    }
+
+
 def finish(response: "BaseHTTPResponse") -> None:
     """Keep the connection for the next request if the body was read to its end, else close it."""
     length = response.headers.get("Content-Length", "")
@@ -105,16 +110,19 @@ def finish(response: "BaseHTTPResponse") -> None:
         response.close()
 
 
-def proxy_for(url: "Url") -> str | None:
+def proxy_for(scheme: str, netloc: str) -> str | None:
     """The proxy that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` ask for.
+
+    Args:
+        netloc: Host and port, as they stand in the address, after a login or none.
 
     Raises:
         FetchError: it is of a kind that nimctl does not speak.
     """
-    if proxy_bypass(url.netloc or ""):
+    if proxy_bypass(netloc.rpartition("@")[2]):
         return None
     proxies = getproxies()
-    proxy = proxies.get(url.scheme or "") or proxies.get("all")
+    proxy = proxies.get(scheme) or proxies.get("all")
     if not proxy:
         return None
     scheme, separator, _ = proxy.partition("://")

@@ -378,7 +378,7 @@ def _check_reach(first: "Url", target: "Url") -> None:
         return
     if is_of_one_wire(target.host or ""):
         raise FetchError(f"{first.host} redirects to {target.host}, a link-local address; refused")
-    look_up = proxy_for(target) is None
+    look_up = proxy_for(target.scheme or "", target.netloc or "") is None
     if is_inside(target.host or "", look_up=look_up) and not is_inside(
         first.host or "", look_up=look_up
     ):

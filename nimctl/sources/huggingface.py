@@ -27,6 +27,7 @@ from nimctl.sources.access import SourceAccess
 from nimctl.sources.http_failures import httpx_failure, refusal
 from nimctl.sources.http_pools import proxy_for, trusting_context
 from nimctl.sources.http_transfer import HttpTransfer
+from nimctl.sources.plain_question import ask_plainly
 from nimctl.sources.xet import XetStorage, is_xet_hash
 
 if TYPE_CHECKING:
@@ -134,11 +135,13 @@ class HuggingFaceSource:
             FetchError: refused; TemporaryFetchError where a later try may help.
         """
         revision = f"/revision/{quote(uri.revision, safe='')}" if uri.revision else ""
-        commit = self._transfer.read_object(
-            f"{self.endpoint}/api/models/{quote(uri.location)}{revision}?expand=sha",
-            secrets=self._secrets,
-            explain=partial(self._explain, uri),
-        ).get("sha")
+        url = f"{self.endpoint}/api/models/{quote(uri.location)}{revision}?expand=sha"
+        answer = ask_plainly(url, secrets=self._secrets, ca_file=self._ca_file)
+        if answer is None:
+            answer = self._transfer.read_object(
+                url, secrets=self._secrets, explain=partial(self._explain, uri)
+            )
+        commit = answer.get("sha")
         return commit if isinstance(commit, str) else None
 
     def open(
@@ -194,7 +197,6 @@ class HuggingFaceSource:
     @contextmanager
     def _failures_in_words(self, uri: SourceUri) -> Iterator[None]:
         from huggingface_hub import errors as hub
-        from urllib3.util import parse_url
 
         try:
             yield
@@ -206,7 +208,8 @@ class HuggingFaceSource:
         except hub.HFValidationError as error:
             raise InputError(f"{uri.location!r} is not a model of the form org/name") from error
         except hub.HTTPError as error:  # type: ignore[attr-defined] # of the httpx it was built on
-            has_proxy = proxy_for(parse_url(self.endpoint)) is not None
+            hub_address = urlsplit(self.endpoint)
+            has_proxy = proxy_for(hub_address.scheme, hub_address.netloc) is not None
             raise httpx_failure(self._host, error, has_proxy=has_proxy) from error
         except ValueError as error:
             raise FetchError(f"{self._host} does not answer like a Hugging Face hub") from error

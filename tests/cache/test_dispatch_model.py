@@ -23,7 +23,13 @@ from hypothesis.stateful import (
 
 from nimctl.cache.blocks import BLOCK_BYTES, Span, count_blocks, list_missing
 from nimctl.cache.dispatch import Dispatch
-from nimctl.cache.intake import SPAN_BYTES, Intake, Lease
+from nimctl.cache.intake import (
+    LEAST_SPLIT_BYTES,
+    SPAN_BYTES,
+    Intake,
+    Lease,
+    span_towards_end,
+)
 from nimctl.cache.part import Part
 from nimctl.cache.patience import Patience, RetryPolicy, Stopped
 from nimctl.cache.progress import ignore_progress
@@ -64,11 +70,12 @@ class Transfers(RuleBasedStateMachine):
             self.part.close()
         self._folder.cleanup()
 
-    @rule(target=leases, split=st.booleans())
-    def take(self, split: bool) -> Lease | None:
-        now_s = time.monotonic() + 1
-        lease = self.intake.split(now_s) if split else self.intake.lease(now_s)
+    @rule(target=leases, split=st.booleans(), most_blocks=st.integers(1, 40))
+    def take(self, split: bool, most_blocks: int = 40) -> Lease | None:
+        now_s, most_bytes = time.monotonic() + 1, most_blocks * BLOCK_BYTES
+        lease = self.intake.split(now_s) if split else self.intake.lease(now_s, most_bytes)
         if lease is not None:
+            assert split or self.intake.in_order or lease.left_bytes <= most_bytes
             self.dispatch.begin(
                 lease, ByteStream(start_bytes=lease.position_bytes, chunks=iter(()))
             )
@@ -159,13 +166,41 @@ Transfers.TestCase.settings = settings(max_examples=60, stateful_step_count=25, 
 test_transfers = Transfers.TestCase
 
 
+@given(wanted_bytes=st.integers(0, 10**12), connections=st.integers(1, 64))
+def test_the_last_spans_are_short(wanted_bytes: int, connections: int) -> None:
+    span_bytes = span_towards_end(wanted_bytes, connections)
+    assert span_bytes % BLOCK_BYTES == 0
+    assert LEAST_SPLIT_BYTES <= span_bytes <= SPAN_BYTES
+    assert span_bytes in (LEAST_SPLIT_BYTES, SPAN_BYTES) or span_bytes * connections <= wanted_bytes
+
+
+def test_connections_end_together(part: Part) -> None:
+    """What the last sixteen leave between them is little, and the spans are not many more."""
+    dispatch = Dispatch(16, 30.0)
+    intake = begin(dispatch, part, 1024 * BLOCK_BYTES)
+    now_s, lengths = time.monotonic(), []
+    while intake.wanted:
+        lease = intake.lease(now_s, span_towards_end(intake.wanted_bytes, 16))
+        assert lease is not None
+        lengths.append(lease.left_bytes // BLOCK_BYTES)
+    assert sum(lengths) == 1024
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] == 32
+    assert max(lengths[-16:]) == 4
+    assert len(lengths) < 3 * 1024 // 32
+    part.close()
+
+
 @given(size_bytes=SIZES, present=st.sets(st.integers(0, 79)))
 def test_what_is_missing_is_listed_once_and_in_order(size_bytes: int, present: set[int]) -> None:
-    spans = list(list_missing(present, size_bytes, SPAN_BYTES))
+    spans = list(list_missing(present, size_bytes))
     blocks: list[int] = []
+    for before, after in itertools.pairwise(spans):
+        assert before.end_bytes is not None
+        assert before.end_bytes < after.start_bytes
     for span in spans:
         assert span.end_bytes is not None
-        assert 0 < span.end_bytes - span.start_bytes <= SPAN_BYTES
+        assert span.end_bytes > span.start_bytes
         assert span.start_bytes % BLOCK_BYTES == 0
         blocks += range(span.start_bytes // BLOCK_BYTES, count_blocks(span.end_bytes))
     assert blocks == [b for b in range(count_blocks(size_bytes)) if b not in present]
@@ -180,9 +215,8 @@ def test_places_beyond_four_gib_are_kept_apart(tmp_path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR)
     os.close(descriptor)
     part = Part(path, None)
-    spans = list(list_missing(range(8 * 1024), size_bytes, SPAN_BYTES))
-    assert spans[0] == Span(start_bytes=8 * 1024**3, end_bytes=8 * 1024**3 + SPAN_BYTES)
-    assert spans[-1].end_bytes == size_bytes
+    (span,) = list_missing(range(8 * 1024), size_bytes)
+    assert span == Span(start_bytes=8 * 1024**3, end_bytes=size_bytes)
     part.write(8 * 1024**3 + 3, memoryview(b"here"))
     buffer = memoryview(bytearray(10))
     assert part.read_into(buffer, 8 * 1024**3) == 10
