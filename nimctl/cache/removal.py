@@ -129,17 +129,34 @@ def remove_entries(layout: Layout, keys: Collection[str]) -> Removal:
         for folder, targets in workspaces.items():
             if record.key in targets:
                 discard(layout, folder)
-        discard(layout, record.entry.path)
-        discard(layout, layout.pins / f"{record.key}.json")
-        discard(layout, papers_folder(layout, record.key))
-        for ref in _list_refs(layout, record):
-            discard(layout, ref)
+        _discard_belongings(layout, record)
     for name in removal.view_names:
         discard(layout, name)
     sweep_views(layout, removal.view_names)
     discard_blobs(layout, removal.blobs)
     empty_trash(layout)
     return removal
+
+
+def _discard_belongings(layout: Layout, record: Record) -> None:
+    """Discard what belongs to an entry whose record is taken.
+
+    Another process may fetch the entry anew meanwhile: it writes its record last and looks at the
+    folder then, so either it sees what is missing, or its record is seen here.
+    """
+    belongings = (
+        record.entry.path,
+        layout.pins / f"{record.key}.json",
+        papers_folder(layout, record.key),
+        *_list_refs(layout, record),
+    )
+    discarded = [(path, discard(layout, path)) for path in belongings]
+    if not record_path(layout, record.key).exists():
+        return
+    for path, trashed in discarded:
+        if trashed is not None and not os.path.lexists(path):
+            with suppress(OSError):
+                trashed.rename(path)
 
 
 def _take_record(layout: Layout, record: Record, workspaces: Mapping[Path, set[str]]) -> bool:

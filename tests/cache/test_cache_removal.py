@@ -17,7 +17,7 @@ from forked_program import ForkedChild, ForkedProgram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimctl.cache import Cache, CachedFile
+from nimctl.cache import Cache, CachedFile, removal
 from nimctl.cache.layout import Layout
 from nimctl.cache.leases import read_leases
 from nimctl.cache.upkeep import PruneRequest
@@ -114,6 +114,25 @@ def test_what_was_removed_just_before_cannot_be_leased(stock: Stock) -> None:
         stock.cache.lease(entry.path, entry.files, "a test"),
     ):
         pass
+
+
+def test_what_is_fetched_anew_while_it_goes_stays_whole(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process fetches between the taking of the record and that of the folder."""
+    path, fetched, real = stock.fetch("acme/toy").path, [], removal.discard
+
+    def discard(layout: Layout, name: Path) -> Path | None:
+        if name == path and not fetched:
+            fetched.append(stock.fetch("acme/toy"))
+        return real(layout, name)
+
+    monkeypatch.setattr(removal, "discard", discard)
+    stock.upkeep.remove({stock.key("acme/toy")})
+    (entry,) = fetched
+    assert read_files(entry) == TOY
+    assert stock.fetch("acme/toy", offline=True) == entry
+    assert stock.upkeep.verify().faults == ()
 
 
 HOLDER = """
