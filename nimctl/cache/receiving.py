@@ -68,6 +68,7 @@ def _receive(dispatch: Dispatch, lease: Lease, source: Source, listing: Listing)
                 raise TemporaryFetchError(f"more than {end_bytes} bytes were sent")
             if lease.position_bytes == end_bytes != file.size_bytes:
                 return  # another connection took the rest
+            del chunk, rest  # so that the next one takes its place in memory
     if lease.end_bytes is None:
         _end_block(dispatch, lease)
     elif lease.left_bytes:

@@ -254,6 +254,7 @@ def gather_pieces(response: "BaseHTTPResponse", most_bytes: int) -> Iterator[byt
             yield ready[0] if len(ready) == 1 else b"".join(ready)
             ready.clear()
             ready_bytes = 0
+            del piece  # so that the next one takes its place in memory
     except HTTPError:
         if ready:
             yield b"".join(ready)
@@ -299,6 +300,7 @@ class _Body:
                 left = None if left is None else max(0, left - len(piece))
                 if left == 0 or self._is_cancelled.is_set():
                     break
+                del piece
             if not is_longer and not self._may_be_longer and not self._is_cancelled.is_set():
                 is_longer = not response.closed and bool(response.read1(1))
         if self._is_cancelled.is_set():
