@@ -1,5 +1,6 @@
 """One connection's work: takes a span, writes what comes, hashes and notes every block."""
 
+from itertools import count
 from threading import Event
 
 from blake3 import blake3
@@ -11,7 +12,8 @@ from nimctl.cache.part import Part
 from nimctl.cache.progress import FileAdvanced, OnProgress
 from nimctl.core.source import Listing, Source, TemporaryFetchError
 
-TELL_EVERY_S = 0.2
+WATCH_EVERY_S = 0.1
+TELL_EVERY_TURNS = 2
 FLUSH_EVERY_S = 0.05
 FLUSH_BYTES = 32 * BLOCK_BYTES
 """So much of a file is put on the disk at a time, while more arrives."""
@@ -31,14 +33,21 @@ def receive_spans(dispatch: Dispatch, source: Source, listing: Listing) -> None:
 def watch_transfers(dispatch: Dispatch, stop: Event, on_progress: OnProgress) -> None:
     """Tell how far each file got, and replace connections that have become slow, until `stop`."""
     told: dict[str, int] = {}
-    while not stop.wait(TELL_EVERY_S):
-        for path, received_bytes in dispatch.list_received():
-            if received_bytes > told.get(path, 0):
-                told[path] = received_bytes
-                on_progress(FileAdvanced(path=path, done_bytes=received_bytes))
+    for turn in count(1):
+        if stop.wait(WATCH_EVERY_S):
+            return
+        if turn % TELL_EVERY_TURNS == 0:
+            _tell_received(dispatch, told, on_progress)
         dispatch.observe_rate()
         dispatch.replace_slow()
         dispatch.end_trickle()
+
+
+def _tell_received(dispatch: Dispatch, told: dict[str, int], on_progress: OnProgress) -> None:
+    for path, received_bytes in dispatch.list_received():
+        if received_bytes > told.get(path, 0):
+            told[path] = received_bytes
+            on_progress(FileAdvanced(path=path, done_bytes=received_bytes))
 
 
 def flush_parts(dispatch: Dispatch, stop: Event) -> None:
