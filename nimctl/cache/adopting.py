@@ -61,12 +61,14 @@ class AdoptedModel:
     Attributes:
         entry: What the cache holds of it now; None where no file could be taken.
         refused: Files that were not taken, and why, one sentence each.
+        is_damaged: One of them does not hold the bytes that its tool says.
     """
 
     model: ForeignModel
     entry: CacheEntry | None
     files: tuple[AdoptedFile, ...]
     refused: tuple[str, ...]
+    is_damaged: bool
 
 
 def adopt_model(
@@ -84,14 +86,14 @@ def adopt_model(
         DiskFullError: there is no room for a copy.
     """
     layout = Layout(root=root)
-    refused: list[str] = []
+    refused: list[FetchError] = []
 
     def adopt(file: ForeignFile) -> AdoptedFile | None:
         on_file(file)
         try:
             return _adopt_file(layout, file, model.uri)
         except FetchError as error:
-            refused.append(error.message)
+            refused.append(error)
             return None
 
     with disk_failures_in_words(root):
@@ -100,7 +102,13 @@ def adopt_model(
             files = tuple(done for done in pool.map(adopt, model.files) if done)
         is_whole_model = model.is_whole and not refused
         entry = _declare(layout, model, files, is_whole=is_whole_model) if files else None
-    return AdoptedModel(model=model, entry=entry, files=files, refused=tuple(sorted(refused)))
+    return AdoptedModel(
+        model=model,
+        entry=entry,
+        files=files,
+        refused=tuple(sorted(error.message for error in refused)),
+        is_damaged=any(isinstance(error, DigestMismatchError) for error in refused),
+    )
 
 
 def _declare(

@@ -90,7 +90,9 @@ def sort_files(request: FetchRequest, listing: Listing) -> Sorted:
             folder or hide one another.
     """
     if len(listing.files) > MAX_FILES:
-        raise FetchError(f"{request.uri} lists {len(listing.files)} files; that is refused")
+        raise FetchError(
+            f"{request.uri} lists {len(listing.files)} files; over {MAX_FILES} are refused"
+        )
     for file in listing.files:
         _check_listed(file)
     listed = dict.fromkeys(file.path for file in listing.files)

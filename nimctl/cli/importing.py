@@ -28,7 +28,7 @@ from nimctl.cli.safety_policy import make_policy
 from nimctl.cli.signed_files import check_bundle_or_models
 from nimctl.cli.terminal import print_json, print_line, print_note, print_warning
 from nimctl.core.units import format_file_bytes
-from nimctl.errors import FetchError, InputError
+from nimctl.errors import DigestMismatchError, FetchError, InputError
 from nimctl.settings import Settings
 from nimctl.sources.oci import Bundle, BundledModel, OciSource
 
@@ -42,7 +42,7 @@ def import_models(
 
     Raises:
         InputError: there is no such place.
-        FetchError: some of it could not be taken.
+        FetchError: some of it could not be taken; DigestMismatchError where some is damaged.
     """
     path = None if place is None or is_tool(place) else Path(place).expanduser()
     if path is not None and is_bundle(path):
@@ -77,7 +77,8 @@ def _adopt_all(
     refused = [sentence for one in adopted for sentence in one.refused]
     if refused:
         more = f", and {len(refused) - 1} more files could not be taken" if refused[1:] else ""
-        raise FetchError(f"{refused[0]}{more}")
+        is_damaged = any(one.is_damaged for one in adopted)
+        raise (DigestMismatchError if is_damaged else FetchError)(f"{refused[0]}{more}")
 
 
 def _tell_large(file: ForeignFile) -> None:

@@ -88,7 +88,7 @@ def test_a_hugging_face_cache_is_taken_over_and_nothing_is_brought_again(
         cache = Cache(tmp_path / "cache")
         (adopted,) = adopt_all(cache.root, find_hub_models, tmp_path / "hub")
         assert look(tmp_path / "hub") == before
-        assert adopted.refused == ()
+        assert adopted.refused == () and not adopted.is_damaged
         assert {one.way for one in adopted.files} <= {"hard link", "reflink"}
         assert all(one.was_checked for one in adopted.files)
 
@@ -130,6 +130,7 @@ def test_a_damaged_blob_is_told_and_left_where_it_is(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     (adopted,) = adopt_all(cache.root, find_hub_models, tmp_path / "hub")
     assert len(adopted.refused) == 1 and "damaged" in adopted.refused[0]
+    assert adopted.is_damaged
     assert [one.file.path for one in adopted.files] == ["config.json"]
     assert blob.read_bytes() == WEIGHTS[:-1] + b"!"
     assert len([p for p in (cache.root / "blobs").rglob("*") if p.is_file()]) == 1

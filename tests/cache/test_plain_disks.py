@@ -55,5 +55,5 @@ def test_a_model_is_brought_found_mended_and_removed(
 def test_a_listing_without_end_is_refused() -> None:
     uri = parse_source_uri("hf://acme/toy")
     files = tuple(RemoteFile(path=f"{number}.json") for number in range(MAX_FILES + 1))
-    with pytest.raises(FetchError, match="that is refused"):
+    with pytest.raises(FetchError, match="files; over"):
         sort_files(FetchRequest(uri=uri), Listing(uri=uri, revision="c", files=files))

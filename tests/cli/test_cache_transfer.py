@@ -112,7 +112,7 @@ def test_damage_is_told_and_the_rest_is_taken(run, hugging_face) -> None:
     blob = (hugging_face / "snapshots" / COMMIT / "model.safetensors").resolve()
     blob.write_bytes(bytes(len(WEIGHTS)))
     result = run("cache", "import", "hf")
-    assert result.returncode == 4
+    assert result.returncode == 11
     assert "is damaged" in result.stderr and "1 file: hard link" in result.stdout
 
 
