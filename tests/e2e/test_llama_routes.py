@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -24,18 +26,33 @@ def llama(downloaded, tmp_path_factory):
     socket = tmp_path_factory.mktemp("llama") / "e.sock"
     program = (sys.executable, "-P", "-m", "nimctl.environments.llama_server")
     options = ("--model", str(gguf), "--host", str(socket), "--ctx-size", "1024", "--jinja")
-    process = subprocess.Popen(
-        (*program, *options, "--metrics"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    for line in process.stderr:
-        if line.startswith(b"listening on"):
-            break
-    process.stderr.close()
     transport = httpx.HTTPTransport(uds=str(socket))
-    with httpx.Client(transport=transport, base_url="http://llama", timeout=60) as client:
+    with (
+        ended(subprocess.Popen((*program, *options, "--metrics"), stderr=subprocess.DEVNULL)),
+        httpx.Client(transport=transport, base_url="http://llama", timeout=60) as client,
+    ):
+        end_s = time.monotonic() + 60
+        while not (socket.exists() and is_ready(client)):
+            assert time.monotonic() < end_s
+            time.sleep(0.1)
         yield client
-    process.terminate()
-    process.wait()
+
+
+@contextmanager
+def ended(process):
+    """The process, ended whatever becomes of the test."""
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def is_ready(client):
+    try:
+        return client.get("/health").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @pytest.mark.parametrize("route", BY_ENGINE, ids=lambda route: route.path)
