@@ -45,6 +45,8 @@ class Part:
         self.is_worth_keeping = bool(self.kept)
         self._descriptor = _open(path)
         self._closing = Lock()
+        # The kernel lets one thread write a file at a time, and those that wait there spin.
+        self._writing = Lock()
         self._is_closed = False
         self._failed_flush: OSError | None = None
         self._journal: Journal | None = None
@@ -77,7 +79,8 @@ class Part:
             OSError: the disk is full or gone; what was written before stays.
         """
         while data:
-            written = os.pwrite(self._descriptor, data, start_bytes)
+            with self._writing:
+                written = os.pwrite(self._descriptor, data, start_bytes)
             start_bytes += written
             data = data[written:]
 
