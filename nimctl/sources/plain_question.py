@@ -36,7 +36,9 @@ def ask_plainly(
     """
     try:
         place = urlsplit(url)
-        if not place.hostname or proxy_for(place.scheme, place.netloc) is not None:
+        if place.scheme not in ("http", "https") or not place.hostname:
+            return None
+        if proxy_for(place.scheme, place.netloc) is not None:
             return None
         with closing(_connect(place, ca_file)) as connection:
             target = f"{place.path}?{place.query}" if place.query else place.path

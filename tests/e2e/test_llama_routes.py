@@ -2,12 +2,12 @@
 
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from served_child import wait_until
 
 from nimctl.engines import ENGINES
 from nimctl.server.gateway.routes import ROUTES
@@ -31,10 +31,7 @@ def llama(downloaded, tmp_path_factory):
         ended(subprocess.Popen((*program, *options, "--metrics"), stderr=subprocess.DEVNULL)),
         httpx.Client(transport=transport, base_url="http://llama", timeout=60) as client,
     ):
-        end_s = time.monotonic() + 60
-        while not (socket.exists() and is_ready(client)):
-            assert time.monotonic() < end_s
-            time.sleep(0.1)
+        wait_until(lambda: socket.exists() and is_ready(client), timeout_s=60)
         yield client
 
 

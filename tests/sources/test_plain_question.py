@@ -97,6 +97,12 @@ def test_what_is_no_address_is_left_to_the_full_client(url: str) -> None:
     assert ask_plainly(url, secrets=SECRETS, ca_file=None) is None
 
 
+def test_a_scheme_that_is_mistyped_does_not_carry_the_key_openly(place: Place) -> None:
+    url = place.url.replace("http:", "htps:")
+    assert ask_plainly(f"{url}/api", secrets=SECRETS, ca_file=None) is None
+    assert not place.seen
+
+
 def test_a_key_that_is_no_header_is_not_sent(place: Place) -> None:
     bad = {"Authorization": "Bearer a\r\nX-Evil: 1"}
     assert ask_plainly(f"{place.url}/api", secrets=bad, ca_file=None) is None
