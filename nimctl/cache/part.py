@@ -9,7 +9,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -29,7 +29,6 @@ class Part:
     """The open part; several threads may write it.
 
     Attributes:
-        is_worth_keeping: Some block of it is on disk.
         kept: BLAKE3 of the blocks an earlier owner left, by number. A power cut may have emptied
             them: they count only once they were read and hash to this.
     """
@@ -42,7 +41,7 @@ class Part:
         """
         self._path = path
         self.kept = read_journal(_journal_of(path), size_bytes) if size_bytes else {}
-        self.is_worth_keeping = bool(self.kept)
+        self._has_blocks = bool(self.kept)
         self._descriptor = _open(path)
         self._closing = Lock()
         # The kernel lets one thread write a file at a time, and those that wait there spin.
@@ -65,6 +64,11 @@ class Part:
         os.posix_fallocate(self._descriptor, 0, size_bytes)
         self._journal = Journal(_journal_of(self._path), size_bytes)
 
+    @property
+    def is_worth_keeping(self) -> bool:
+        """Whether some block of it is on disk, and the disk never failed to take one."""
+        return self._has_blocks and self._failed_flush is None
+
     def _leave(self) -> None:
         """Of a part that cannot be used nothing stays but blocks that are there already."""
         os.close(self._descriptor)
@@ -78,6 +82,8 @@ class Part:
         Raises:
             OSError: the disk is full or gone; what was written before stays.
         """
+        if self._failed_flush is not None:
+            raise self._failed_flush
         while data:
             with self._writing:
                 written = os.pwrite(self._descriptor, data, start_bytes)
@@ -91,23 +97,26 @@ class Part:
     def flush(self) -> None:
         """Have what was written put on the disk now, so that `publish` has little to wait for.
 
-        The kernel tells a failure to write only once, so it is kept for `publish` to raise.
+        The kernel tells a failure to write only once, so it is kept for `publish` to raise. It
+        also takes what was not written for written: the bytes still read right until memory is
+        short, and no later sync would tell, so the part is of no use any more.
         """
-        with self._closing:
+        with self._closing, suppress(OSError):
             if not self._is_closed:
-                try:
-                    if hasattr(os, "fdatasync"):
-                        os.fdatasync(self._descriptor)
-                    else:
-                        os.fsync(self._descriptor)
-                except OSError as error:
-                    self._failed_flush = error
+                self._sync(getattr(os, "fdatasync", os.fsync))
+
+    def _sync(self, sync: Callable[[int], None]) -> None:
+        try:
+            sync(self._descriptor)
+        except OSError as error:
+            self._failed_flush = error
+            raise
 
     def record(self, block: int, blake3: bytes) -> None:
         """Note that a block is there and what it hashes to."""
         if self._journal is not None:
             self._journal.record(block, blake3)
-            self.is_worth_keeping = True
+            self._has_blocks = True
 
     def publish(self, blob: Path, size_bytes: int) -> None:
         """Make its first `size_bytes` a whole, read-only file named `blob`, on disk before this
@@ -122,7 +131,7 @@ class Part:
             raise self._failed_flush
         os.ftruncate(self._descriptor, size_bytes)
         os.fchmod(self._descriptor, 0o444)
-        os.fsync(self._descriptor)
+        self._sync(os.fsync)
         try:
             self._path.replace(blob)
         except FileNotFoundError:

@@ -2,8 +2,9 @@
 
 Usage: faulty_child.py STEP COUNT KIND ROOT ENDPOINT URI
 
-At the COUNT-th time that STEP comes, KIND happens: `kill`, or an errno such as `EIO`. A step is
-the name of a call that is about to be made, or, with a `+` behind it, that was just made.
+At the COUNT-th time that STEP comes, KIND happens: a signal such as `SIGKILL`, or an errno such as
+`EIO`. A step is the name of a call that is about to be made, or, with a `+` behind it, that was
+just made.
 """
 
 import ctypes
@@ -40,6 +41,7 @@ def name_replace(source: Any, target: Any) -> str:
 NAMES: dict[str, Call] = {
     "pwrite": lambda *_: "pwrite",
     "write": name_write,
+    "preadv": lambda *_: "preadv",
     "fsync": name_fsync,
     "replace": name_replace,
     "posix_fallocate": lambda *_: "fallocate",
@@ -63,8 +65,9 @@ def arm(step: str, count: int, kind: str) -> None:
         left[0] -= 1
         if left[0] != 0:
             return
-        if kind == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if kind.startswith("SIG"):
+            os.kill(os.getpid(), signal.Signals[kind])
+            return
         code = getattr(errno, kind)
         raise OSError(code, os.strerror(code))
 

@@ -25,7 +25,7 @@ from nimctl.cache import BLOCK_BYTES, Cache, RetryPolicy, ignore_progress
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.hashing import hash_arriving
 from nimctl.cache.owners import name_machine
-from nimctl.cache.part import Part
+from nimctl.cache.part import Part, count_kept_blocks
 from nimctl.cache.patience import Patience
 from nimctl.core.source import RemoteFile
 from nimctl.errors import FetchError
@@ -58,7 +58,7 @@ def run(program: ForkedProgram, hub: FakeHub, tmp_path: Path) -> Run:
     hub.add_model("acme/toy", {NAME: WEIGHTS})
 
     def start(
-        step: str = "never", kind: str = "kill", *, count: int = 1, root: Path | None = None
+        step: str = "never", kind: str = "SIGKILL", *, count: int = 1, root: Path | None = None
     ) -> tuple[int, str]:
         words = [str(CHILD), step, str(count), kind]
         words += [str(root or tmp_path / "cache"), hub.url, "hf://acme/toy"]
@@ -132,32 +132,69 @@ def test_any_order_of_kills_and_faults_ends_in_the_same_bytes(
     law()
 
 
+@pytest.mark.slow
+def test_ctrl_c_at_every_step_ends_in_the_same_bytes(tmp_path: Path, run: Run) -> None:
+    for number, step in enumerate(STEPS):
+        if step.endswith("~"):
+            continue
+        root = tmp_path / str(number)
+        status, line = run(step, "SIGINT", root=root)
+        assert (status, line.partition(":")[0]) == (130, "interrupted") or status == 0, (step, line)
+        check_what_shows(root)
+        check_brought(run(root=root))
+
+
 @pytest.mark.parametrize(
-    ("step", "kind", "slug"),
+    ("step", "kind", "count", "slug"),
     [
-        ("write.lock", "ENOSPC", "disk-full"),
-        ("fallocate", "ENOSPC", "disk-full"),
-        ("write.blocks", "ENOSPC", "disk-full"),
-        ("fsync.part", "EIO", "fetch-failed"),
-        pytest.param("pwrite", "ENOSPC", "disk-full", marks=pytest.mark.slow),
-        pytest.param("fsync.part", "ENOSPC", "disk-full", marks=pytest.mark.slow),
-        pytest.param("replace.models", "EDQUOT", "disk-full", marks=pytest.mark.slow),
-        pytest.param("pwrite", "EIO", "fetch-failed", marks=pytest.mark.slow),
-        pytest.param("replace.blobs", "EROFS", "fetch-failed", marks=pytest.mark.slow),
+        ("write.lock", "ENOSPC", 1, "disk-full"),
+        ("fallocate", "EDQUOT", 1, "disk-full"),
+        ("write.blocks", "ENOSPC", 2, "disk-full"),
+        ("pwrite", "ENOSPC", 4, "disk-full"),
+        ("preadv", "EIO", 2, "fetch-failed"),
+        pytest.param("fallocate", "ENOSPC", 1, "disk-full", marks=pytest.mark.slow),
+        pytest.param("write.blocks", "ENOSPC", 1, "disk-full", marks=pytest.mark.slow),
+        pytest.param("pwrite", "ENOSPC", 1, "disk-full", marks=pytest.mark.slow),
+        pytest.param("pwrite", "EDQUOT", 9, "disk-full", marks=pytest.mark.slow),
+        pytest.param("pwrite", "EIO", 3, "fetch-failed", marks=pytest.mark.slow),
+        pytest.param("replace.models", "EDQUOT", 1, "disk-full", marks=pytest.mark.slow),
+        pytest.param("replace.blobs", "EROFS", 1, "fetch-failed", marks=pytest.mark.slow),
     ],
 )
 def test_a_full_or_broken_disk_is_told_and_the_fetch_goes_on_later(
-    tmp_path: Path, run: Run, step: str, kind: str, slug: str
+    hub: FakeHub, tmp_path: Path, run: Run, step: str, kind: str, count: int, slug: str
 ) -> None:
-    status, line = run(step, kind)
-    assert (status, line.partition(":")[0]) == ({"disk-full": 10, "fetch-failed": 4}[slug], slug)
-    assert "cache" in line
+    check_told(run(step, kind, count=count), slug)
     check_what_shows(tmp_path / "cache")
     assert partial(tmp_path, ".lock") == []
     if step in ("write.lock", "fallocate"):
         assert partial(tmp_path, ".part") + partial(tmp_path, ".blocks") == []
-    if step == "replace.models":
-        check_brought(run())
+    kept = partial(tmp_path, ".part")
+    kept_blocks = count_kept_blocks(kept[0], SIZE_BYTES) if kept else 0
+    served = hub.served("acme/toy", NAME)
+    check_brought(run())
+    if kept:
+        again_bytes = hub.served("acme/toy", NAME) - served
+        assert again_bytes == max(SIZE_BYTES - kept_blocks * BLOCK_BYTES, 0)
+
+
+def check_told(result: tuple[int, str], slug: str) -> None:
+    status, line = result
+    assert (status, line.partition(":")[0]) == ({"disk-full": 10, "fetch-failed": 4}[slug], slug)
+    assert "cache" in line
+
+
+@pytest.mark.parametrize("kind", ["EIO", "ENOSPC"])
+def test_what_a_sync_failed_to_write_is_never_used(
+    hub: FakeHub, tmp_path: Path, run: Run, kind: str
+) -> None:
+    """The kernel drops it and tells once: the next process would read it, and sync it, well."""
+    check_told(run("fsync.part", kind), {"EIO": "fetch-failed", "ENOSPC": "disk-full"}[kind])
+    assert partial(tmp_path, ".part") + partial(tmp_path, ".blocks") == []
+    check_what_shows(tmp_path / "cache")
+    served = hub.served("acme/toy", NAME)
+    check_brought(run())
+    assert hub.served("acme/toy", NAME) - served == SIZE_BYTES
 
 
 @pytest.fixture
@@ -293,12 +330,17 @@ def test_a_disk_that_fails_while_bytes_arrive_is_told_though_it_takes_the_rest(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     part = Part(tmp_path / "x.part", SIZE_BYTES)
-    part.write(0, memoryview(WEIGHTS))
+    part.write(0, memoryview(WEIGHTS[:BLOCK_BYTES]))
+    part.record(0, blake3(WEIGHTS[:BLOCK_BYTES]).digest())
+    assert part.is_worth_keeping
     monkeypatch.setattr(os, "fdatasync", fail)
     part.flush()
     monkeypatch.undo()
     with pytest.raises(OSError, match="Input/output"):
+        part.write(BLOCK_BYTES, memoryview(WEIGHTS[BLOCK_BYTES:]))
+    with pytest.raises(OSError, match="Input/output"):
         part.publish(tmp_path / "blob", SIZE_BYTES)
+    assert not part.is_worth_keeping
     part.close()
     part.flush()
     assert not (tmp_path / "blob").exists()
