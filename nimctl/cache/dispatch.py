@@ -77,8 +77,9 @@ class Dispatch:
                 intake.block_arrived.notify_all()
             self._work.notify_all()
 
-    def wait_for_block(self, intake: Intake, block: int) -> bool:
-        """Whether the block is on disk now; False where the file turned out to end before it.
+    def wait_for_blocks(self, intake: Intake, block: int, most: int) -> int:
+        """How many blocks from `block` on are on disk, as soon as one is; at most `most`, and 0
+        where the file turned out to end before it.
 
         Raises:
             FetchError: it will not come.
@@ -91,9 +92,9 @@ class Dispatch:
                 if intake.error is not None:
                     raise intake.error
                 if intake.is_whole and block >= count_blocks(intake.size_bytes or 0):
-                    return False
+                    return 0
                 intake.block_arrived.wait()
-        return True
+            return min(intake.present.first_without(block) - block, most)
 
     def want_again(self, intake: Intake, block: int) -> None:
         """The block on disk is not what it was noted to be: it is fetched again."""

@@ -8,11 +8,15 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from nimctl.cache.blocks import BLOCK_BYTES
+from nimctl.cache.blocks import BLOCK_BYTES, count_blocks
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.intake import Intake
+from nimctl.cache.part import Part
 from nimctl.cache.read_buffer import make_read_buffer
 from nimctl.core.source import Digest
+
+STEP_BLOCKS = 4
+"""Blocks that are hashed in one go: beside many connections each step waits for its turn."""
 
 
 class Hasher(Protocol):
@@ -67,25 +71,36 @@ def hash_arriving(dispatch: Dispatch, intake: Intake) -> Hashed:
     hashers = {"sha256": HASHERS["sha256"](0)}
     if expected is not None and expected.algorithm not in hashers:
         hashers[expected.algorithm] = HASHERS[expected.algorithm](intake.file.size_bytes or 0)
-    buffer = make_read_buffer(BLOCK_BYTES)
+    buffer = make_read_buffer(STEP_BLOCKS * BLOCK_BYTES)
     size_bytes = block = 0
     while intake.size_bytes is None or size_bytes < intake.size_bytes:
-        if not dispatch.wait_for_block(intake, block):
+        blocks = dispatch.wait_for_blocks(intake, block, STEP_BLOCKS)
+        if not blocks:
             break
-        data = buffer[: part.read_into(buffer, size_bytes)]
-        if len(data) < min(BLOCK_BYTES, (intake.size_bytes or 0) - size_bytes):
+        data = buffer[: part.read_into(buffer[: blocks * BLOCK_BYTES], size_bytes)]
+        if len(data) < min(blocks * BLOCK_BYTES, (intake.size_bytes or 0) - size_bytes):
             raise OSError(EIO, "bytes that were written are gone", intake.file.path)
-        kept = part.kept.pop(block, None)
-        if kept is not None and blake3(data).digest() != kept:
-            dispatch.want_again(intake, block)
-            continue
+        damaged = _find_damaged(part, data, block)
+        if damaged is not None:
+            dispatch.want_again(intake, damaged)
+            data = data[: (damaged - block) * BLOCK_BYTES]
         for hasher in hashers.values():
             hasher.update(data)
         size_bytes += len(data)
-        block += 1
+        block += count_blocks(len(data))
     return Hashed(
         size_bytes=size_bytes,
         sha256=hashers["sha256"].hexdigest(),
         digest=expected
         and Digest(algorithm=expected.algorithm, hex=hashers[expected.algorithm].hexdigest()),
     )
+
+
+def _find_damaged(part: Part, data: memoryview, first: int) -> int | None:
+    """The first block of `data`, which begins with block `first`, that is not as it was noted."""
+    for block in range(first, first + count_blocks(len(data))):
+        kept = part.kept.take(block)
+        start = (block - first) * BLOCK_BYTES
+        if kept is not None and blake3(data[start : start + BLOCK_BYTES]).digest() != kept:
+            return block
+    return None

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from nimctl.cache.blocks import BLOCK_BYTES, Span, count_blocks, list_missing, span_of_block
+from nimctl.cache.blocks import (
+    BLOCK_BYTES,
+    BlockSet,
+    Span,
+    count_blocks,
+    list_missing,
+    span_of_block,
+)
 from nimctl.cache.part import Part
 from nimctl.cache.patience import Patience
 from nimctl.core.source import RemoteFile
@@ -17,10 +24,10 @@ from nimctl.core.source import RemoteFile
 if TYPE_CHECKING:
     from blake3 import blake3
 
-SPAN_BYTES = 32 * BLOCK_BYTES
+SPAN_BYTES = 128 * BLOCK_BYTES
 """What one request asks for: enough to make its cost vanish, little enough to share out."""
 
-LEAST_SPLIT_BYTES = 4 * BLOCK_BYTES
+LEAST_SPLIT_BYTES = 16 * BLOCK_BYTES
 """A span with less left is not worth a request more."""
 
 
@@ -83,7 +90,7 @@ class Intake:
     patience: Patience
     is_fixed: bool
     block_arrived: Condition
-    present: set[int] = field(default_factory=set)
+    present: BlockSet = field(default_factory=BlockSet)
     wanted: deque[Span] = field(default_factory=deque)
     leases: set[Lease] = field(default_factory=set)
     unfinished: dict[int, "blake3"] = field(default_factory=dict)
@@ -94,7 +101,8 @@ class Intake:
     counted_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.present.update(self.part.kept)
+        for block in self.part.kept:
+            self.present.add(block)
         self.in_order = not self.is_fixed
         if not self.is_whole:
             self.want_missing()

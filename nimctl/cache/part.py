@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
-from nimctl.cache.journal import Journal, read_journal
+from nimctl.cache.journal import Journal, NotedBlocks, read_journal
 from nimctl.cache.layout import Layout, sync_folder
 from nimctl.cache.owners import name_machine
 from nimctl.errors import FetchError
@@ -29,8 +29,8 @@ class Part:
     """The open part; several threads may write it.
 
     Attributes:
-        kept: BLAKE3 of the blocks an earlier owner left, by number. A power cut may have emptied
-            them: they count only once they were read and hash to this.
+        kept: BLAKE3 of the blocks an earlier owner left. A power cut may have emptied them: they
+            count only once they were read and hash to this.
     """
 
     def __init__(self, path: Path, size_bytes: int | None) -> None:
@@ -40,7 +40,7 @@ class Part:
             OSError: it cannot be written, or the disk has no room for all of it.
         """
         self._path = path
-        self.kept = read_journal(_journal_of(path), size_bytes) if size_bytes else {}
+        self.kept = read_journal(_journal_of(path), size_bytes) if size_bytes else NotedBlocks()
         self._has_blocks = bool(self.kept)
         self._descriptor = _open(path)
         self._closing = Lock()

@@ -15,7 +15,7 @@ from nimctl.core.source import Listing, Source, TemporaryFetchError
 WATCH_EVERY_S = 0.1
 TELL_EVERY_TURNS = 2
 FLUSH_EVERY_S = 0.05
-FLUSH_BYTES = 32 * BLOCK_BYTES
+FLUSH_BYTES = 128 * BLOCK_BYTES
 """So much of a file is put on the disk at a time, while more arrives."""
 
 

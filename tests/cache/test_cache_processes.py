@@ -79,7 +79,7 @@ def test_ctrl_c_tells_what_is_kept(hub: FakeHub, tmp_path: Path, spawn: Spawn) -
     child.send_signal(signal.SIGINT)
     status, line = result(child)
     assert status == 130
-    assert "1.0 MB of 3.1 MB of hf://acme/toy are kept" in line
+    assert "262.1 kB of 786.4 kB of hf://acme/toy are kept" in line
     assert brought(spawn()) == WEIGHTS
     assert hub.served("acme/toy", NAME) == SIZE_BYTES
 
@@ -139,7 +139,7 @@ def test_a_disk_that_fills_up_is_told_and_gone_on_with(
     hub: FakeHub, tmp_path: Path, spawn: Spawn
 ) -> None:
     hub.add_model("acme/toy", {NAME: WEIGHTS})
-    status, line = result(spawn("limit=1500000"))
+    status, line = result(spawn("limit=400000"))
     assert status == 10
     assert line.startswith("disk-full: the disk of the cache is full")
     assert hub.served("acme/toy", NAME) == 0

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from nimctl.cache.blocks import BLOCK_BYTES, Span, count_blocks, list_missing
+from nimctl.cache.blocks import BLOCK_BYTES, BlockSet, Span, count_blocks, list_missing
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.intake import (
     LEAST_SPLIT_BYTES,
@@ -60,7 +60,9 @@ class Transfers(RuleBasedStateMachine):
         self.size_bytes = size_bytes
         path = Path(self._folder.name, "x.part")
         self.part = Part(path, None)
-        self.part.kept = {b: b"" for b in kept if b < count_blocks(size_bytes)}
+        for block in kept:
+            if block < count_blocks(size_bytes):
+                self.part.kept.note(block, bytes(32))
         self.dispatch = Dispatch(1000, 30.0)
         self.intake = begin(self.dispatch, self.part, size_bytes)
 
@@ -119,7 +121,7 @@ class Transfers(RuleBasedStateMachine):
 
     @rule(block=st.integers(0, 79))
     def find_damaged(self, block: int) -> None:
-        if self.intake.part.kept.pop(block, None) is not None:
+        if self.intake.part.kept.take(block) is not None:
             self.dispatch.want_again(self.intake, block)
 
     @precondition(lambda self: any(lease.position_bytes for lease in self.intake.leases))
@@ -177,23 +179,39 @@ def test_the_last_spans_are_short(wanted_bytes: int, connections: int) -> None:
 def test_connections_end_together(part: Part) -> None:
     """What the last sixteen leave between them is little, and the spans are not many more."""
     dispatch = Dispatch(16, 30.0)
-    intake = begin(dispatch, part, 1024 * BLOCK_BYTES)
+    intake = begin(dispatch, part, 4096 * BLOCK_BYTES)
     now_s, lengths = time.monotonic(), []
     while intake.wanted:
         lease = intake.lease(now_s, span_towards_end(intake.wanted_bytes, 16))
         assert lease is not None
         lengths.append(lease.left_bytes // BLOCK_BYTES)
-    assert sum(lengths) == 1024
+    assert sum(lengths) == 4096
     assert lengths == sorted(lengths, reverse=True)
-    assert lengths[0] == 32
-    assert max(lengths[-16:]) == 4
-    assert len(lengths) < 3 * 1024 // 32
+    assert lengths[0] == 128
+    assert max(lengths[-16:]) == 16
+    assert len(lengths) < 3 * 4096 // 128
     part.close()
+
+
+@given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=60))
+def test_a_set_of_blocks_is_a_set(steps: list[tuple[bool, int]]) -> None:
+    found, expected = BlockSet(), set[int]()
+    for is_added, block in steps:
+        (found.add if is_added else found.discard)(block)
+        (expected.add if is_added else expected.discard)(block)
+        assert len(found) == len(expected)
+    for block in range(40):
+        assert (block in found) is (block in expected)
+        assert found.first_within(block) == min((b for b in expected if b >= block), default=None)
+        assert found.first_without(block) == next(b for b in range(block, 99) if b not in expected)
+    found.clear()
+    assert len(found) == 0
+    assert 0 not in found
 
 
 @given(size_bytes=SIZES, present=st.sets(st.integers(0, 79)))
 def test_what_is_missing_is_listed_once_and_in_order(size_bytes: int, present: set[int]) -> None:
-    spans = list(list_missing(present, size_bytes))
+    spans = list(list_missing(BlockSet(present), size_bytes))
     blocks: list[int] = []
     for before, after in itertools.pairwise(spans):
         assert before.end_bytes is not None
@@ -215,7 +233,7 @@ def test_places_beyond_four_gib_are_kept_apart(tmp_path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR)
     os.close(descriptor)
     part = Part(path, None)
-    (span,) = list_missing(range(8 * 1024), size_bytes)
+    (span,) = list_missing(BlockSet(range(32 * 1024)), size_bytes)
     assert span == Span(start_bytes=8 * 1024**3, end_bytes=size_bytes)
     part.write(8 * 1024**3 + 3, memoryview(b"here"))
     buffer = memoryview(bytearray(10))

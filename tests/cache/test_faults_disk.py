@@ -151,7 +151,7 @@ def test_ctrl_c_at_every_step_ends_in_the_same_bytes(tmp_path: Path, run: Run) -
         ("fallocate", "EDQUOT", 1, "disk-full"),
         ("write.blocks", "ENOSPC", 2, "disk-full"),
         ("pwrite", "ENOSPC", 4, "disk-full"),
-        ("preadv", "EIO", 2, "fetch-failed"),
+        ("preadv", "EIO", 1, "fetch-failed"),
         pytest.param("fallocate", "ENOSPC", 1, "disk-full", marks=pytest.mark.slow),
         pytest.param("write.blocks", "ENOSPC", 1, "disk-full", marks=pytest.mark.slow),
         pytest.param("pwrite", "ENOSPC", 1, "disk-full", marks=pytest.mark.slow),
