@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from nimctl.sources.http_failures import TEMPORARY_STATUSES, refusal
 from nimctl.sources.http_pools import own_headers, proxy_for, trusting_context
 
 ANSWER_TIMEOUT_S = 5.0
@@ -23,7 +24,7 @@ def ask_plainly(
 ) -> dict[str, Any] | None:
     """The JSON object that the server of `url` answers with at once.
 
-    None is every other outcome: a redirect, a refusal, a proxy on the way, a lost connection, an
+    None is nearly every other outcome: a redirect, a refusal, a proxy on the way, a lost connection, an
     answer that is late, large or no object. Who asks then asks again with `HttpTransfer`, which
     follows, waits and explains.
 
@@ -32,6 +33,7 @@ def ask_plainly(
         ca_file: Certificates to trust in place of this machine's.
 
     Raises:
+        TemporaryFetchError: the server is busy; to ask again at once would be one question more.
         FetchError: `ca_file` or the proxy cannot be used.
     """
     try:
@@ -44,6 +46,11 @@ def ask_plainly(
             target = f"{place.path}?{place.query}" if place.query else place.path
             connection.request("GET", target, headers={**own_headers(), **secrets})
             answer = connection.getresponse()
+            if answer.status in TEMPORARY_STATUSES:
+                waits = {
+                    name: answer.headers.get(name, "") for name in ("Retry-After", "RateLimit")
+                }
+                raise refusal(f"{place.netloc}{place.path}", answer.status, waits)
             body = answer.read(MOST_BYTES + 1) if answer.status == 200 else b""
         document = json.loads(body) if len(body) <= MOST_BYTES else None
     except (OSError, HTTPException, ValueError):

@@ -1,11 +1,12 @@
 """What a repository held at a commit is asked once; what is here is not asked again."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 from bare_weights import SMALL, llama_tensors, safetensors_file
-from fake_hub import FakeHub
+from fake_hub import FakeHub, Fault
 
 MODEL = "acme/toy"
 WEIGHTS = "model.safetensors"
@@ -44,6 +45,16 @@ def test_the_second_time_the_hub_is_asked_for_the_commit_and_nothing_else(downlo
     again, asked = download()
     assert again == path
     assert asked == [f"/api/models/{MODEL}?expand=sha"]
+
+
+def test_a_busy_hub_is_asked_once_in_the_time_it_asks_for(download, hub):
+    path, _ = download()
+    hub.api_faults.append(Fault(kind="status", status=429, headers={"Retry-After": "1"}))
+    begun_s = time.monotonic()
+    again, asked = download()
+    assert again == path
+    assert time.monotonic() - begun_s >= 1
+    assert asked == 2 * [f"/api/models/{MODEL}?expand=sha"]
 
 
 def test_another_commit_is_listed_and_brought(download, hub):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from faulty_server import FaultyServers, FileHandler
 
+from nimctl.core.source import TemporaryFetchError
 from nimctl.sources import plain_question
 from nimctl.sources.plain_question import ask_plainly
 
@@ -65,6 +66,17 @@ def test_an_object_is_the_answer(place: Place) -> None:
 def test_any_other_answer_is_none(place: Place, answer: Callable[[FileHandler], None]) -> None:
     place.answer = answer
     assert place.ask() is None
+
+
+def test_a_busy_server_is_not_asked_again_at_once(place: Place) -> None:
+    place.answer = lambda handler: handler.send(429, Retry_After="7")
+    with pytest.raises(TemporaryFetchError, match="/api answers with status 429") as caught:
+        place.ask()
+    assert caught.value.retry_after_s == 7
+    place.answer = lambda handler: handler.send(503)
+    with pytest.raises(TemporaryFetchError):
+        place.ask()
+    assert len(place.seen) == 2
 
 
 def test_a_redirect_is_not_followed(place: Place) -> None:
