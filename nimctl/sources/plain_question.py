@@ -24,9 +24,9 @@ def ask_plainly(
 ) -> dict[str, Any] | None:
     """The JSON object that the server of `url` answers with at once.
 
-    None is nearly every other outcome: a redirect, a refusal, a proxy on the way, a lost connection, an
-    answer that is late, large or no object. Who asks then asks again with `HttpTransfer`, which
-    follows, waits and explains.
+    None is nearly every other outcome: a redirect, a refusal, a proxy on the way, a lost
+    connection, an answer that is late, large or no object. Who asks then asks again with
+    `HttpTransfer`, which follows, waits and explains.
 
     Args:
         secrets: Headers for that server; nothing is followed, so nobody else gets them.
