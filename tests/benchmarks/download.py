@@ -2,6 +2,7 @@
 
     python tests/benchmarks/download.py --rounds 5 --size-mb 1500
     python tests/benchmarks/download.py --rounds 5 --size-mb 1500 --rate-mb 20
+    python tests/benchmarks/download.py --rounds 5 --size-mb 1500 --tls
 
 A hub of loopback (the model API of `tests/fake_hub.py`'s kind, in a process of its own) sends the
 files of a made model through nginx, which can limit each connection. nimctl and `hf` of the same
@@ -37,12 +38,13 @@ http {{
   access_log {folder}/access.log combined buffer=64k flush=1s; sendfile on; tcp_nopush on;
   client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
   uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{ listen 127.0.0.1:{port}; root {files}; {limit} }}
+  server {{ listen 127.0.0.1:{port}{tls}; root {files}; {limit} }}
 }}
 """
 MB = 1_000_000
 MODEL = "acme/bench"
 COMMIT = "c" * 40
+CERTIFICATES = Path(__file__).parents[1] / "sources" / "certificates"
 ANY_MACHINE = ("--profile", "vllm-bf16-tp1-pp1")
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -84,7 +86,7 @@ def make_files(folder, size_bytes, shards, last=1.0):
     return digests
 
 
-def serve_hub(digests, storage_port):
+def serve_hub(digests, storage_port, scheme="http"):
     """The hub's API, in a thread: its few requests cost nothing."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -125,7 +127,7 @@ def serve_hub(digests, storage_port):
                 size, sha256 = digests[name]
                 self.send(
                     302,
-                    Location=f"http://127.0.0.1:{storage_port}/{name}",
+                    Location=f"{scheme}://127.0.0.1:{storage_port}/{name}",
                     X_Repo_Commit=COMMIT,
                     X_Linked_ETag=f'"{sha256}"',
                     X_Linked_Size=str(size),
@@ -142,14 +144,16 @@ def serve_hub(digests, storage_port):
 
 
 @contextlib.contextmanager
-def serve_storage(folder, files, rate_mb):
+def serve_storage(folder, files, rate_mb, scheme="http"):
     """nginx on a free port, each connection limited to `rate_mb` where that is not 0."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     limit = f"limit_rate {int(rate_mb * MB)};" if rate_mb else ""
+    pair = CERTIFICATES / "good.pem"
+    tls = f" ssl; ssl_certificate {pair}; ssl_certificate_key {pair}" if scheme == "https" else ""
     config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, files=files, port=port, limit=limit))
+    config.write_text(NGINX.format(folder=folder, files=files, port=port, limit=limit, tls=tls))
     process = subprocess.Popen(["nginx", "-e", f"{folder}/error.log", "-c", config])
     try:
         for _ in range(200):
@@ -230,6 +234,7 @@ def main():
         "--last", type=float, default=1.0, help="size of the last shard, in those of the others"
     )
     parser.add_argument("--rate-mb", type=float, default=0, help="limit of one connection, MB/s")
+    parser.add_argument("--tls", action="store_true", help="the storage speaks TLS, as hubs' do")
     parser.add_argument("--folder", type=Path, help="on the disk to measure; default the temporary")
     options = parser.parse_args()
     scripts = Path(sys.executable).parent
@@ -241,11 +246,17 @@ def main():
         top.chmod(0o755)
         digests = make_files(files, options.size_mb * MB, options.shards, options.last)
         size_gb = sum(size for size, _ in digests.values()) / 1e9
-        with serve_storage(logs, files, options.rate_mb) as storage_port:
-            hub = f"http://127.0.0.1:{serve_hub(digests, storage_port)}"
+        scheme = "https" if options.tls else "http"
+        with serve_storage(logs, files, options.rate_mb, scheme) as storage_port:
+            hub = f"http://127.0.0.1:{serve_hub(digests, storage_port, scheme)}"
             environment = {
                 name: value for name, value in os.environ.items() if not name.startswith("HF_")
-            } | {"HF_ENDPOINT": hub, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+            } | {
+                "HF_ENDPOINT": hub,
+                "HF_HUB_DISABLE_XET": "1",
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+                "SSL_CERT_FILE": str(CERTIFICATES / "authority.pem"),
+            }
             fetch = [str(scripts / "nimctl"), "download", f"hf://{MODEL}"]
             nimctl = Contender(
                 "nimctl", [*fetch, "--include", "*"], environment, [*fetch, *ANY_MACHINE]
@@ -269,7 +280,8 @@ def main():
                 limits.append(write_limit(files, folder))
                 shutil.rmtree(folder)
     last = f", the last {options.last:g} of the others" if options.last != 1 else ""
-    print(f"{size_gb:.2f} GB in {options.shards} files{last}, {options.rounds} rounds")
+    wire = ", over TLS" if options.tls else ""
+    print(f"{size_gb:.2f} GB in {options.shards} files{last}{wire}, {options.rounds} rounds")
     for one in (nimctl, hf, verify):
         print(
             f"{one.name:<12} s {spread(one.seconds)}   CPU s/GB "
