@@ -5,6 +5,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from faulty_server import Fault, FaultyServers, FileHandler, Seen, take
@@ -39,7 +40,8 @@ class FakeHub(FaultyServers):
         xet_until_s: Until when its tokens are good, in seconds since 1970.
     """
 
-    def __init__(self, *, token: str | None = None) -> None:
+    def __init__(self, *, token: str | None = None, certificate: Path | None = None) -> None:
+        """Where there is a `certificate` the storage speaks TLS, as the real one does."""
         super().__init__()
         self.token = token
         self.models: dict[str, Model] = {}
@@ -51,7 +53,7 @@ class FakeHub(FaultyServers):
         self.signature = 1
         self._digests: dict[int, tuple[bytes, str]] = {}
         self.url = self.listen(_HubHandler)
-        self.storage_url = self.listen(StorageHandler)
+        self.storage_url = self.listen(StorageHandler, certificate=certificate)
 
     def add_model(self, name: str, files: dict[str, bytes], *, gated: bool = False) -> Model:
         facts = b"".join(hashlib.sha256(files[path]).digest() for path in sorted(files))

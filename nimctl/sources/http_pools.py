@@ -85,6 +85,10 @@ class HttpPools:
                     ssl_context=context,
                     proxy_ssl_context=context,
                 )
+            if key[1]:
+                from nimctl.sources.tls_records import RecordsPool
+
+                pool.pool_classes_by_scheme = pool.pool_classes_by_scheme | {"https": RecordsPool}
             self._pools[key] = pool
             return pool
 

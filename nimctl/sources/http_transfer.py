@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 8
 MOST_JSON_BYTES = 256 * 1024**2
-RECORDS_BYTES = 32 * 1024
-"""Room for one read of TLS, which comes in records of at most 16 KiB."""
-
 JOINED_BYTES = 64 * 1024
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -232,12 +229,8 @@ class HttpTransfer:
         raise FetchError(f"{first.host} redirects more than {MAX_REDIRECTS} times")
 
 
-def gather_pieces(response: "BaseHTTPResponse", most_bytes: int) -> Iterator[bytes]:
-    """What has arrived, never waiting for more; small pieces that lie ready are joined.
-
-    Args:
-        most_bytes: Room for one read. Reserving much more than comes costs more than it saves.
-    """
+def gather_pieces(response: "BaseHTTPResponse") -> Iterator[bytes]:
+    """What has arrived, never waiting for more; small pieces that lie ready are joined."""
     from urllib3.exceptions import HTTPError
 
     waiting = select.poll()
@@ -246,7 +239,7 @@ def gather_pieces(response: "BaseHTTPResponse", most_bytes: int) -> Iterator[byt
     ready: list[bytes] = []
     ready_bytes = 0
     try:
-        while piece := response.read1(most_bytes):
+        while piece := response.read1(PIECE_BYTES):
             ready.append(piece)
             ready_bytes += len(piece)
             if ready_bytes < JOINED_BYTES and waiting.poll(0):
@@ -292,9 +285,9 @@ class _Body:
             TemporaryFetchError: lost, silent, cancelled, or more or fewer bytes than wanted.
         """
         response, host, left = self._answer.response, self._answer.host, self._length_bytes
-        is_plain, is_longer = not self._answer.place.address.startswith("https:"), False
+        is_longer = False
         with losses_in_words(host, self._stall_timeout_s):
-            for piece in gather_pieces(response, PIECE_BYTES if is_plain else RECORDS_BYTES):
+            for piece in gather_pieces(response):
                 is_longer = left is not None and len(piece) > left
                 yield piece[:left] if is_longer else piece
                 left = None if left is None else max(0, left - len(piece))

@@ -36,6 +36,7 @@ QUICK = RetryPolicy(
 ALWAYS = 10_000
 MIDDLE = BLOCK_BYTES + 4321
 TOKEN = "hf_secret"
+CERTIFICATES = Path(__file__).parents[1] / "sources" / "certificates"
 
 
 @pytest.fixture
@@ -118,6 +119,22 @@ def test_what_passes_ends_in_the_right_bytes(hub: FakeHub, tmp_path: Path, fault
     hub.add_fault(NAME, replace(fault))
     assert fetch(hub, tmp_path)[0] == WEIGHTS
     assert list((tmp_path / "cache" / "partial").iterdir()) == []
+
+
+SENT_TO_BE_READ = (
+    *("corrupt once", "short", "long", "overrun", "half of every answer", "no ranges, once"),
+    *("no length, ever", "drop three times", "reset", "stall", "503"),
+)
+
+
+@pytest.mark.parametrize("name", SENT_TO_BE_READ)
+def test_over_tls_it_passes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATES / "authority.pem"))
+    with FakeHub(certificate=CERTIFICATES / "good.pem") as hub:
+        hub.add_model("acme/toy", {NAME: WEIGHTS})
+        hub.add_fault(NAME, replace(WAITED_OUT[name]))
+        assert fetch(hub, tmp_path)[0] == WEIGHTS
+        assert hub.served("acme/toy", NAME) >= SIZE_BYTES
 
 
 FINAL = {
