@@ -92,7 +92,7 @@ def _text(value: str) -> bytes:
 
 def gguf_head(
     *, file_type: int = 7, tensor_type: int = 8, architecture: str = "llama", layers: int = 2,
-    split: tuple[int, int] | None = None,
+    split: tuple[int, int] | None = None, texts: Mapping[str, str] | None = None,
 ) -> tuple[bytes, int]:  # fmt: skip
     """The header of a small model in GGUF, or of one part of it, and the bytes of the whole file.
 
@@ -100,6 +100,7 @@ def gguf_head(
         file_type: As `general.file_type` numbers precisions: 7 is q8_0, 2 is q4_0.
         tensor_type: As ggml numbers types: 8 is q8_0 (34 bytes for 32 weights), 2 is q4_0 (18).
         split: Number of the part from 0 on, and how many there are.
+        texts: More of its metadata.
     """
     numbers = {
         f"{architecture}.{name}": value
@@ -116,8 +117,10 @@ def gguf_head(
     block_bytes = {8: 34, 2: 18}[tensor_type]
     mine = [i for i in range(layers) if i % parts == part]
     shapes = {f"blk.{i}.ffn_up.weight": (512, 1024) for i in mine}
-    data = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(numbers) + 1)
-    data += _text("general.architecture") + struct.pack("<I", 8) + _text(architecture)
+    texts = {"general.architecture": architecture} | dict(texts or {})
+    data = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(numbers) + len(texts))
+    for key, text in texts.items():
+        data += _text(key) + struct.pack("<I", 8) + _text(text)
     for key, number in numbers.items():
         data += _text(key) + struct.pack("<II", 4, number)
     place = 0

@@ -10,6 +10,8 @@ from nimctl.errors import UnsafeFilesError
 from nimctl.sources.peek import read_gguf_head, read_safetensors_head
 
 MOST_TEMPLATE_CHARACTERS = 2**20
+_WHOLE_TOKENIZERS = ("tokenizer.huggingface.json", "tokenizer.rwkv.world")
+"""Texts that may be as long as any in a GGUF header. Source: ggml's `docs/gguf.md`."""
 _FILES_AT_ONCE = 8
 
 
@@ -44,5 +46,7 @@ def _check_gguf(source: Source, listing: Listing, file: RemoteFile) -> None:
             f"the tensors end at {header.file_bytes}, the file at {file.size_bytes} bytes"
         )
     for key, value in header.metadata.items():
-        if isinstance(value, str) and len(value) > MOST_TEMPLATE_CHARACTERS:
+        if not isinstance(value, str) or key in _WHOLE_TOKENIZERS:
+            continue
+        if len(value) > MOST_TEMPLATE_CHARACTERS:
             raise GgufError(f"{key[:80]!r} has {len(value)} characters")

@@ -18,8 +18,9 @@ MOST_TEXT_BYTES = {".jinja": 2**20, ".json": 256 * 2**20, ".yaml": 2**20, ".mode
 class ListingCheck:
     """What is looked at before the files of one request are brought.
 
-    Headers of safetensors and GGUF files are read where no manifest pins the files and nothing of
-    them is here yet.
+    Headers are read of files of which nothing is here yet: of safetensors files where no manifest
+    pins them, and of all GGUF files, as those that profiles are made of on the spot are pinned too,
+    and only the header of the smallest was read for that.
     """
 
     request: FetchRequest
@@ -52,7 +53,12 @@ class ListingCheck:
             for file in plan_listed(self.layout, listing, files).files
             if file.kept_bytes > 0
         }
-        return [file for file in files if file.path not in pinned | kept]
+        return [
+            file
+            for file in files
+            if file.path not in kept
+            and (file.path not in pinned or file.path.lower().endswith(".gguf"))
+        ]
 
 
 def _check_size(listing: Listing, file: RemoteFile) -> None:

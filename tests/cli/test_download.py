@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from bare_weights import SMALL, gguf_file, llama_tensors, safetensors_file
-from fake_hub import FakeHub
+from fake_hub import FakeHub, git_sha1
 
 ADAPTER = {
     "adapter_config.json": b"{}",
@@ -168,6 +168,70 @@ def test_a_wrong_header_is_refused_before_the_body(download, hub, head, words):
     assert hub.served("acme/bad", "adapter_model.safetensors") <= 2 * 64 * 1024
 
 
+def counted(tensors: int, pairs: int) -> bytes:
+    whole = gguf_file()
+    return whole[:8] + struct.pack("<QQ", tensors, pairs) + whole[24:]
+
+
+@pytest.mark.parametrize("asked", [(), ("--include", "*")], ids=["by its model", "by its files"])
+@pytest.mark.parametrize(
+    ("whole", "words", "most_bytes"),
+    [
+        (gguf_file(texts={"tokenizer.chat_template": "x" * (2**20 + 1)}) + bytes(2**22),
+         "'tokenizer.chat_template' has 1048577 characters", 2**21),
+        (gguf_file(texts={"general.description": "x" * (2**20 + 1)}) + bytes(2**22),
+         "'general.description' has 1048577 characters", 2**21),
+        (gguf_file()[:-40_000], "the tensors end at 1114624, the file at 1074624 bytes", 2**16),
+        (counted(2**60, 8), "1152921504606846976 tensors are more than any model has", 2**16),
+        (counted(2, 2**62), "4611686018427387904 metadata keys are more", 2**16),
+    ],
+    ids=["template", "text", "out-of-bounds", "tensors", "keys"],
+)  # fmt: skip
+def test_a_wrong_gguf_header_is_refused_before_the_body(
+    download, hub, whole, words, most_bytes, asked
+):
+    hub.add_model("acme/bad", {"toy-Q8_0.gguf": whole})
+    result = download("hf://acme/bad", *asked)
+    assert (result.returncode, words in result.stderr) == (6, True), result.stderr
+    looks = 1 if asked else 2  # to make profiles of it, and before it is brought
+    assert hub.served("acme/bad", "toy-Q8_0.gguf") <= looks * most_bytes
+
+
+def test_a_wrong_header_of_another_file_than_the_one_profiles_are_made_from(download, hub):
+    bad = gguf_file(texts={"tokenizer.chat_template": "x" * (2**20 + 1)})
+    files = {"toy-Q4_0.gguf": gguf_file(file_type=2, tensor_type=2), "toy-Q8_0.gguf": bad}
+    hub.add_model("acme/bad", files)
+    result = download("hf://acme/bad", "--all")
+    assert (result.returncode, "'tokenizer.chat_template' has" in result.stderr) == (6, True)
+    assert "toy-Q8_0.gguf of hf://acme/bad" in result.stderr
+
+
+def test_a_whole_tokenizer_in_a_gguf_header_may_be_long(download, hub):
+    texts = {"tokenizer.huggingface.json": "x" * (2**20 + 1)}
+    hub.add_model("acme/long", {"toy-Q8_0.gguf": gguf_file(texts=texts)})
+    result = download("hf://acme/long")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "most_bytes"),
+    [("tokenizer.json", 2**28), ("tokenizer.model", 2**28), ("a/recipe.yaml", 2**20)],
+)
+def test_a_file_that_is_parsed_whole_has_a_limit(download, hub, path, most_bytes):
+    hub.add_model("acme/long", {"README.md": b"words", path: b"short"})
+    hub.tree = [listed("README.md", 5), listed(path, most_bytes + 1)]
+    result = download("hf://acme/long", "--include", "*")
+    words = f"{path} of hf://acme/long has {most_bytes + 1} bytes; over {most_bytes} is refused"
+    assert (result.returncode, words in result.stderr) == (6, True), result.stderr
+    assert hub.sent_bytes == {}
+    rest = download("hf://acme/long", "--include", "*", "--exclude", path)
+    assert (rest.returncode, brought(rest.stdout.strip())) == (0, {"README.md"}), rest.stderr
+
+
+def listed(path: str, size_bytes: int) -> dict[str, object]:
+    return {"type": "file", "path": path, "size": size_bytes, "oid": git_sha1(b"words")}
+
+
 def test_a_chat_template_without_end_is_refused(download, hub):
     hub.add_model("acme/bad", {"chat_template.jinja": b"x" * 2**21, "README.md": b""})
     result = download("hf://acme/bad")
@@ -175,6 +239,8 @@ def test_a_chat_template_without_end_is_refused(download, hub):
     assert "chat_template.jinja" in result.stderr
     again = download("hf://acme/bad", "--exclude", "chat_template.jinja")
     assert again.returncode == 0, again.stderr
+    hub.add_model("acme/long", {"chat_template.jinja": b"x" * 2**20, "README.md": b""})
+    assert download("hf://acme/long").returncode == 0
 
 
 def test_every_profile_is_brought_where_none_can_run(download):
