@@ -45,8 +45,8 @@ def open_bars() -> Iterator["BarDisplay"]:
         _NameColumn(name),
         BarColumn(bar_width=None if console.width > 100 else 10),
         _Sizes(table_column=Column(no_wrap=True, justify="right")),
-        _TotalOnly(TransferSpeedColumn()),
-        _TotalOnly(TimeRemainingColumn(compact=True)),
+        _WhileItGrows(TransferSpeedColumn()),
+        _WhileItGrows(TimeRemainingColumn(compact=True)),
         TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
         console=console,
         transient=True,
@@ -151,8 +151,8 @@ class _Sizes(DownloadColumn):
         return Text("") if task.total is None else super().render(task)
 
 
-class _TotalOnly(ProgressColumn):
-    """A column of the bar for the whole alone."""
+class _WhileItGrows(ProgressColumn):
+    """A column of the bars that are not full yet: what is being hashed has no rate."""
 
     def __init__(self, column: ProgressColumn) -> None:
         super().__init__(table_column=Column(no_wrap=True, justify="right"))
@@ -160,7 +160,7 @@ class _TotalOnly(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """The column, or nothing."""
-        if task.id != 0 or task.total is None:
+        if task.total is None or task.completed >= task.total:
             return Text("")
         shown = self._column.render(task)
         return shown if isinstance(shown, Text) else Text(str(shown))
