@@ -146,3 +146,10 @@ class InterruptedByUserError(NimctlError):
 
     slug = "interrupted"
     exit_code = 130
+
+
+class TerminatedError(InterruptedByUserError):
+    """SIGTERM asked for the end; the message says what was kept."""
+
+    slug = "terminated"
+    exit_code = 143

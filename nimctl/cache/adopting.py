@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
+from threading import Event
 from typing import Literal
 
 from nimctl.cache.entry import CachedFile, CacheEntry
@@ -24,12 +25,13 @@ from nimctl.cache.hashing import HASHERS, Hasher
 from nimctl.cache.hub_names import MOST_GIT_BYTES
 from nimctl.cache.layout import Layout, disk_failures_in_words, is_whole, sync_folder
 from nimctl.cache.moving import write_moving
+from nimctl.cache.patience import Stopped
 from nimctl.cache.records import write_entry
 from nimctl.cache.request import FetchRequest
 from nimctl.cache.snapshot import make_snapshot
 from nimctl.cache.stamps import stamp_blob
 from nimctl.core.source import SourceUri
-from nimctl.errors import DigestMismatchError, FetchError
+from nimctl.errors import DigestMismatchError, FetchError, InterruptedByUserError
 
 Way = Literal["here already", "hard link", "reflink", "copy"]
 
@@ -84,14 +86,15 @@ def adopt_model(
     Raises:
         FetchError: the cache cannot be written.
         DiskFullError: there is no room for a copy.
+        InterruptedByUserError: Ctrl-C; no file is half taken.
     """
-    layout = Layout(root=root)
+    layout, stop = Layout(root=root), Event()
     refused: list[FetchError] = []
 
     def adopt(file: ForeignFile) -> AdoptedFile | None:
         on_file(file)
         try:
-            return _adopt_file(layout, file, model.uri)
+            return _adopt_file(layout, file, model.uri, stop)
         except FetchError as error:
             refused.append(error)
             return None
@@ -99,7 +102,14 @@ def adopt_model(
     with disk_failures_in_words(root):
         layout.create()
         with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            files = tuple(done for done in pool.map(adopt, model.files) if done)
+            try:
+                files = tuple(done for done in pool.map(adopt, model.files) if done)
+            except KeyboardInterrupt:
+                stop.set()  # the pool waits for those that are being read
+                raise InterruptedByUserError(
+                    f"stopped while files of {model.uri} were taken over; those that are whole are "
+                    "kept, and the same command goes on with the others"
+                ) from None
         is_whole_model = model.is_whole and not refused
         entry = _declare(layout, model, files, is_whole=is_whole_model) if files else None
     return AdoptedModel(
@@ -131,12 +141,13 @@ def _declare(
     return entry
 
 
-def _adopt_file(layout: Layout, file: ForeignFile, origin: SourceUri) -> AdoptedFile:
+def _adopt_file(layout: Layout, file: ForeignFile, origin: SourceUri, stop: Event) -> AdoptedFile:
     """Take one file in.
 
     Raises:
         DigestMismatchError: its bytes are not what its tool says they are.
         FetchError: it cannot be read, or changes meanwhile.
+        Stopped: `stop` was set.
     """
     expected = file.digest
     is_named = expected is not None and expected.algorithm == "sha256"
@@ -145,14 +156,16 @@ def _adopt_file(layout: Layout, file: ForeignFile, origin: SourceUri) -> Adopted
         return AdoptedFile(file=here, way="here already", was_checked=True)
     descriptor = _open(file)
     try:
-        return _take(layout, file, descriptor, origin)
+        return _take(layout, file, descriptor, origin, stop)
     finally:
         os.close(descriptor)
 
 
-def _take(layout: Layout, file: ForeignFile, descriptor: int, origin: SourceUri) -> AdoptedFile:
+def _take(
+    layout: Layout, file: ForeignFile, descriptor: int, origin: SourceUri, stop: Event
+) -> AdoptedFile:
     before = os.fstat(descriptor)
-    hashes = _hash(descriptor, file)
+    hashes = _hash(descriptor, file, stop)
     expected = file.digest
     if expected is not None and hashes[expected.algorithm] != expected.hex:
         raise DigestMismatchError(
@@ -164,7 +177,7 @@ def _take(layout: Layout, file: ForeignFile, descriptor: int, origin: SourceUri)
     way: Way = "here already"
     if not is_whole(blob, done.size_bytes):
         layout.make_folder(blob.parent)
-        way = _publish(layout, file, descriptor, before, blob)
+        way = _publish(layout, file, descriptor, before, blob, stop)
         sync_folder(blob.parent)
         stamp_blob(layout, done.sha256, origin)
     if "git-sha1" in hashes:
@@ -174,7 +187,12 @@ def _take(layout: Layout, file: ForeignFile, descriptor: int, origin: SourceUri)
 
 
 def _publish(
-    layout: Layout, file: ForeignFile, descriptor: int, before: os.stat_result, blob: Path
+    layout: Layout,
+    file: ForeignFile,
+    descriptor: int,
+    before: os.stat_result,
+    blob: Path,
+    stop: Event,
 ) -> Way:
     """Give the open file a name in the cache, if it still looks as `before` it was hashed."""
     temporary = blob.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -182,7 +200,7 @@ def _publish(
         way = (
             _clone(descriptor, temporary)
             or _link(layout, file, descriptor, temporary)
-            or _copy(descriptor, temporary)
+            or _copy(descriptor, temporary, stop)
         )
         if _look(os.fstat(descriptor)) != _look(before):
             raise FetchError(f"{file.location} was changed while it was read")
@@ -220,16 +238,22 @@ def _link(layout: Layout, file: ForeignFile, descriptor: int, temporary: Path) -
     return "hard link"
 
 
-def _copy(descriptor: int, temporary: Path) -> Way:
+def _copy(descriptor: int, temporary: Path, stop: Event) -> Way:
     own = _create(temporary)
     try:
         offset = 0
-        while piece := os.pread(descriptor, _PIECE_BYTES, offset):
+        while piece := _read_piece(descriptor, offset, stop):
             offset += os.write(own, piece)
         _finish(own)
     finally:
         os.close(own)
     return "copy"
+
+
+def _read_piece(descriptor: int, offset: int, stop: Event) -> bytes:
+    if stop.is_set():
+        raise Stopped
+    return os.pread(descriptor, _PIECE_BYTES, offset)
 
 
 def _create(path: Path) -> int:
@@ -254,7 +278,7 @@ def _open(file: ForeignFile) -> int:
     return descriptor
 
 
-def _hash(descriptor: int, file: ForeignFile) -> dict[str, str]:
+def _hash(descriptor: int, file: ForeignFile, stop: Event) -> dict[str, str]:
     """What the open file hashes to: sha256, for small files git's sha1, and what is expected."""
     size_bytes = os.fstat(descriptor).st_size
     wanted = {"sha256"}
@@ -264,7 +288,7 @@ def _hash(descriptor: int, file: ForeignFile) -> dict[str, str]:
         wanted.add(file.digest.algorithm)
     hashers = {name: _begin(name, size_bytes) for name in wanted}
     offset = 0
-    while piece := os.pread(descriptor, _PIECE_BYTES, offset):
+    while piece := _read_piece(descriptor, offset, stop):
         offset += len(piece)
         for hasher in hashers.values():
             hasher.update(piece)

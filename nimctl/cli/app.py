@@ -13,6 +13,7 @@ from typer.main import get_group
 from nimctl import __version__
 from nimctl.cli.quick_command import QuickCommand, QuickGroup
 from nimctl.cli.terminal import report_error
+from nimctl.cli.termination import Termination
 from nimctl.errors import InputError, NimctlError
 
 
@@ -120,11 +121,15 @@ def _main_options(
 
 def main() -> None:
     """Run the program; a `NimctlError` becomes one message and its own exit code."""
+    termination = Termination()
     try:
         app()
+    except SystemExit as end:
+        sys.exit(termination.choose_exit_code(end.code))
     except NimctlError as error:
-        report_error(error)
-        sys.exit(error.exit_code)
+        failure = termination.explain(error)
+        report_error(failure)
+        sys.exit(failure.exit_code)
     except OSError as error:
         # Only our own output goes to a place that no room watches over.
         if error.errno != errno.ENOSPC or error.filename is not None:

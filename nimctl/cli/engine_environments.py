@@ -1,9 +1,7 @@
 """What `nimctl engines` does: the environments of engines on this machine, and what it tells."""
 
 import platform
-import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from nimctl.core.units import format_duration
 from nimctl.engines import TRAITS
 from nimctl.environments import find_engines, list_engines
 from nimctl.environments.checking import check_engine
-from nimctl.environments.installing import Installation, InstallRequest, install_engine
+from nimctl.environments.installing import InstallRequest, install_engine
 from nimctl.environments.managed import ManagedEngine, list_managed
 from nimctl.environments.package_tools import Index
 from nimctl.environments.recipes import find_recipe
@@ -125,7 +123,7 @@ def install(
         environment=settings.environment,
     )
     began_s = time.monotonic()
-    done = run_installation(request, print_note)
+    done = install_engine(request, print_note)
     if json:
         print_json(_describe_managed(done.managed) | {"was_there": done.was_there})
     elif done.was_there:
@@ -133,19 +131,6 @@ def install(
     else:
         took = format_duration(time.monotonic() - began_s)
         print_line(f"{_name(done.managed)} is installed in {done.managed.folder} (after {took})")
-
-
-def run_installation(request: InstallRequest, tell: Callable[[str], None]) -> Installation:
-    """Install an engine; a stop from outside cleans up as Ctrl-C does.
-
-    Raises:
-        NimctlError: as `install_engine` does.
-    """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return install_engine(request, tell)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def remove(settings: Settings, *, version: str | None, json: bool) -> None:

@@ -1,6 +1,5 @@
 """What `nimctl cache serve` does: the mirror, for as long as nobody ends it."""
 
-import signal
 from errno import EADDRINUSE
 from ipaddress import ip_address
 
@@ -12,7 +11,7 @@ from nimctl.settings import Settings
 
 
 def serve_cache(settings: Settings, *, host: str, port: int, json: bool) -> None:
-    """Serve the cache to whoever can connect, until Ctrl-C.
+    """Serve the cache to whoever can connect, until Ctrl-C or SIGTERM.
 
     Raises:
         InputError: the address cannot be used.
@@ -32,8 +31,6 @@ def serve_cache(settings: Settings, *, host: str, port: int, json: bool) -> None
         print_line(f"  HF_ENDPOINT={server.url} nimctl download hf://{_example(names)}")
         print_line("Ctrl-C stops it.")
 
-    # A stop from outside ends it as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         serve_mirror(Cache(settings.cache_dir), host, port, tell)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from nimctl.core.engine import InstalledEngine
 from nimctl.core.manifest import Manifest
 from nimctl.core.verdict import Selection, Verdict
 from nimctl.core.wish import Wish
-from nimctl.environments.installing import InstallRequest
+from nimctl.environments.installing import InstallRequest, install_engine
 from nimctl.environments.package_tools import Index
 from nimctl.environments.recipes import Recipe, find_recipe
 from nimctl.settings import Settings
@@ -92,7 +92,7 @@ def install_missing_engine(
     Raises:
         NimctlError: it could not be installed.
     """
-    from nimctl.cli.engine_environments import read_engines_folder, run_installation
+    from nimctl.cli.engine_environments import read_engines_folder
 
     selection = judge(manifest, machine, wish, settings)
     missing = find_missing_engine(manifest, machine, wish, settings, selection)
@@ -117,7 +117,7 @@ def install_missing_engine(
         engines_dir=read_engines_folder(settings),
         environment=settings.environment,
     )
-    done = run_installation(request, tell).managed
+    done = install_engine(request, tell).managed
     if json:
         document = {"event": "installed", "engine": engine, "version": done.version}
         print_json_line(document | {"path": str(done.folder)})
