@@ -1,8 +1,10 @@
 """`--require-signature`: what the named key did not sign is neither brought nor used."""
 
 import base64
+import errno
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -90,6 +92,50 @@ def test_a_signed_version_of_ngc_is_brought_and_stays_checked_offline(download, 
     ngc.__exit__(None, None, None)
     again = download("--offline")
     assert (again.returncode, again.stdout) == (0, result.stdout), again.stderr
+
+
+@pytest.fixture
+def linked(download, monkeypatch) -> Path:
+    """The folder of a signed version whose names are links, as where hard links cannot be made."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = Path(download().stdout.strip())
+    assert all((folder / path).is_symlink() for path in FILES)
+    assert download("--offline").returncode == 0
+    return folder
+
+
+@pytest.mark.parametrize("target", ["evil.json", "sub/tokenizer.json"])
+def test_a_link_that_leads_elsewhere_is_put_right_or_not_used(
+    download, linked, tmp_path, target
+) -> None:
+    (tmp_path / "evil.json").write_bytes(b"[]")
+    name = linked / "config.json"
+    name.unlink()
+    name.symlink_to(tmp_path / target if target == "evil.json" else linked / target)
+    offline = download("--offline")
+    assert (offline.returncode, offline.stdout) == (9, "")
+    assert (mended := download()).returncode == 0, mended.stderr
+    assert name.read_bytes() == FILES["config.json"]
+    assert download("--offline").returncode == 0
+
+
+def test_a_link_to_what_the_signer_called_otherwise_is_refused(download, linked, tmp_path) -> None:
+    sha256 = {path: hashlib.sha256(content).hexdigest() for path, content in FILES.items()}
+    (record,) = tmp_path.glob("cache/models/**/*.json")
+    swapped = record.read_text().replace(sha256["config.json"], sha256["sub/tokenizer.json"])
+    record.chmod(0o600)
+    record.write_text(swapped)
+    name = linked / "config.json"
+    name.unlink()
+    name.symlink_to((linked / "sub" / "tokenizer.json").resolve())
+    for asked in ((), ("--offline",)):
+        result = download(*asked)
+        assert (result.returncode, result.stdout) == (12, "")
+        assert f"config.json is sha256:{sha256['sub/tokenizer.json']}, but" in result.stderr
 
 
 def test_the_key_reaches_no_other_origin(download, ngc) -> None:
