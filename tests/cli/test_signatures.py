@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -189,6 +191,43 @@ def test_a_broken_signature(download, ngc, tmp_path, change, words) -> None:
     assert brought(tmp_path) == []
 
 
+@pytest.mark.parametrize("of_certificate", ["theirs", "other"])
+@pytest.mark.parametrize("signed_with", ["theirs", "other"])
+@pytest.mark.parametrize("form", ["chain", "one"])
+def test_the_key_decides_whatever_certificate_comes_along(
+    download, ngc, tmp_path, form, signed_with, of_certificate
+) -> None:
+    make_keys(tmp_path, "other")
+    signer = load_signer(tmp_path / f"{signed_with}.pem", NAME)
+    digests = {path: hashlib.sha256(content).hexdigest() for path, content in FILES.items()}
+    document = json.loads(signer(digests))
+    expired = base64.b64encode(make_expired_certificate(tmp_path / f"{of_certificate}.pem"))
+    one = {"rawBytes": expired.decode()}
+    told = {"certificate": one}
+    if form == "chain":
+        told = {"x509CertificateChain": {"certificates": [one]}}
+    document["verificationMaterial"] = {**told, "tlogEntries": []}
+    ngc.model_signature = json.dumps(document).encode()
+    if signed_with == "theirs":
+        assert download().returncode == 0
+        return
+    refuse(download(), "was not signed with the key", tmp_path)
+    assert sum(ngc.sent_bytes.values()) == 0
+
+
+def make_expired_certificate(key_file: Path) -> bytes:
+    """One that the owner of a private key made out for himself, in DER."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+
+    key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "signer")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+    made = made.not_valid_after(datetime(2021, 1, 1, tzinfo=UTC))
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
 def _with_payload(bundle: bytes, change: Callable[[bytes], bytes]) -> bytes:
     document = json.loads(bundle)
     envelope = document["dsseEnvelope"]
@@ -258,8 +297,10 @@ def test_a_folder_that_is_used_where_it_lies_is_refused(run, keys, tmp_path) -> 
     assert result.returncode == 12
 
 
-def test_a_key_that_is_none(download, tmp_path) -> None:
+def test_a_key_that_is_none(download, keys, tmp_path) -> None:
     (tmp_path / "no.pub").write_text("no key")
-    for key in (tmp_path / "no.pub", tmp_path / "nowhere.pub"):
+    certificate = ssl.DER_cert_to_PEM_cert(make_expired_certificate(keys[0]))
+    (tmp_path / "certificate.pem").write_text(certificate)
+    for key in (tmp_path / "no.pub", tmp_path / "nowhere.pub", tmp_path / "certificate.pem"):
         result = download(key=key)
         assert (result.returncode, str(key) in result.stderr) == (2, True)
