@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,16 @@ def test_pickles_are_refused_and_the_hint_brings_them(download, hub):
     assert brought(allowed.stdout.strip()) == set(PICKLED)
     assert "pytorch_model.bin: " in allowed.stderr and "scanned" in allowed.stderr
     assert download("hf://acme/pickled", "--offline").returncode != 0
+
+
+def test_where_nothing_can_scan_pickles_it_is_said_once_they_are_there(run_here, hub, monkeypatch):
+    for module in ("picklescan", "picklescan.scanner"):
+        monkeypatch.setitem(sys.modules, module, None)  # as if it was not installed
+    result = run_here("download", "hf://acme/pickled", "--allow-pickle", HF_ENDPOINT=hub.url)
+    assert result.returncode == 0, result.stderr
+    assert brought(result.stdout.strip()) == set(PICKLED)
+    last = result.stderr.splitlines()[-1]
+    assert last == "pytorch_model.bin: not scanned; `pip install picklescan` lets nimctl do that"
 
 
 def test_a_pickle_that_would_run_a_program_is_refused(download, hub):
