@@ -9,7 +9,8 @@ from types import FrameType
 
 @contextmanager
 def first_interrupt() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts as ever.
+    """An event that the first Ctrl-C sets, or another signal that is passed on to whoever handles
+    that; the second one interrupts as ever.
 
     An exception out of nowhere would be lost inside the HTTP parser, which is C and reports what
     happens in its callbacks as bad HTTP. Outside the main thread, or where somebody else handles
@@ -17,16 +18,19 @@ def first_interrupt() -> Iterator[threading.Event]:
     """
     interrupted = threading.Event()
     is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    before = signal.getsignal(signal.SIGINT)
+    if not is_main or before not in (signal.default_int_handler, signal.SIG_IGN):
         yield interrupted
         return
 
-    def on_first(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        interrupted.set()
+    def on_first(number: int, _frame: FrameType | None) -> None:
+        # Scripts start what runs in the background with Ctrl-C ignored: that holds for Ctrl-C only.
+        if number != signal.SIGINT or before is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, before)
+            interrupted.set()
 
     signal.signal(signal.SIGINT, on_first)
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)

@@ -19,13 +19,13 @@ class Termination:
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._interrupt)
 
-    def _interrupt(self, _number: int, frame: FrameType | None) -> None:
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._came = True
         on_interrupt = signal.getsignal(signal.SIGINT)
         # A shell lets what it starts in the background ignore Ctrl-C; this is meant for it alone.
         if not callable(on_interrupt):
             on_interrupt = signal.default_int_handler
-        on_interrupt(signal.SIGINT, frame)
+        on_interrupt(number, frame)
 
     def explain(self, error: NimctlError) -> NimctlError:
         """The failure that ended the command, as SIGTERM's where it was that."""

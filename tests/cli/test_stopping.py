@@ -112,13 +112,14 @@ def test_while_files_are_taken_over(start, tmp_path):
     assert not list(tmp_path.glob("cache/**/*.tmp"))
 
 
-def test_a_bench_reports_what_was_over(start):
+@pytest.mark.parametrize("prelude", ["", IN_THE_BACKGROUND], ids=["", "in the background"])
+def test_a_bench_reports_what_was_over(start, prelude):
     endpoint = Endpoint(base="/v1")
     try:
         url = endpoint.url.removesuffix("/v1")
         child = start(
             "bench", "--url", url, "--model-name", "acme/small", "-n", "100000", "--json",
-            NIMCTL_API_KEY=KEY,
+            prelude=prelude, NIMCTL_API_KEY=KEY,
         )  # fmt: skip
         wait_for(child, lambda: len(endpoint.heard) >= 50)
         child.send_signal(signal.SIGTERM)
