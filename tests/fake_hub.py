@@ -4,6 +4,7 @@ own behind redirects, and faults to order."""
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -33,8 +34,11 @@ class FakeHub(FaultyServers):
     Faults of a path strike where its bytes come from: at the storage for large files.
 
     Attributes:
-        api_faults: Faults of the kind `status` that the hub's next answers are.
+        api_faults: Faults of the kinds `status` and `silent` that the hub's next answers are.
         tree: What the hub lists in place of the truth.
+        page_size: Entries on each page of a tree; None is all of them on one.
+        endless_tree: What the hub lists on the page of a number, and always promises one more.
+        next_page: Where the hub says that the page of a cursor is; None is on itself.
         xet_url: Where the hub says its Xet storage is; None is a hub without one.
         xet_hashes: What that storage calls files, by their paths.
         xet_until_s: Until when its tokens are good, in seconds since 1970.
@@ -47,6 +51,9 @@ class FakeHub(FaultyServers):
         self.models: dict[str, Model] = {}
         self.api_faults: list[Fault] = []
         self.tree: list[dict[str, object]] | None = None
+        self.page_size: int | None = None
+        self.endless_tree: Callable[[int], list[dict[str, object]]] | None = None
+        self.next_page: str | None = None
         self.xet_url: str | None = None
         self.xet_hashes: dict[str, str] = {}
         self.xet_until_s = int(time.time()) + 3600
@@ -95,7 +102,7 @@ class _HubHandler(_HubFiles):
     def answer(self) -> None:
         fault = self.hub.take_api_fault()
         if fault is not None:
-            self.send_status(fault)
+            self.refuse(fault)
             return
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         name = "/".join(parts[2:4] if parts[:2] == ["api", "models"] else parts[:2])
@@ -113,8 +120,7 @@ class _HubHandler(_HubFiles):
 
     def _answer_api(self, name: str, model: Model, rest: list[str]) -> None:
         if rest[:1] == ["tree"] and rest[1:] == [model.commit]:
-            tree = [_tree_entry(self.hub, model, path) for path in model.files]
-            self.send_json(self.hub.tree or tree)
+            self._answer_tree(model)
         elif rest == ["xet-read-token", model.commit] and self.hub.xet_url is not None:
             self._answer_xet_token(self.hub.xet_url)
         elif not rest or rest in (["revision", "main"], ["revision", model.commit]):
@@ -122,6 +128,22 @@ class _HubHandler(_HubFiles):
             self.send_json({"id": name, "sha": model.commit, "siblings": siblings})
         else:
             self.send(404, X_Error_Code="RevisionNotFound")
+
+    def _answer_tree(self, model: Model) -> None:
+        hub, address = self.hub, urlsplit(self.path)
+        page = int(parse_qs(address.query).get("cursor", ["0"])[0])
+        if hub.endless_tree is not None:
+            entries, is_last = hub.endless_tree(page), False
+        else:
+            tree = hub.tree or [_tree_entry(hub, model, path) for path in model.files]
+            size = hub.page_size or len(tree) or 1
+            entries, is_last = tree[page * size :][:size], (page + 1) * size >= len(tree)
+        there = hub.next_page or f"{hub.url}{address.path}"
+        link = (
+            {} if is_last else {"Link": f'<{there}?recursive=true&cursor={page + 1}>; rel="next"'}
+        )
+        body = json.dumps(entries).encode()
+        self.send(200, body, Content_Type="application/json", **link)
 
     def _answer_xet_token(self, url: str) -> None:
         """As JSON for those who know it, in headers for huggingface_hub."""

@@ -244,7 +244,7 @@ class FileHandler(BaseHTTPRequestHandler):
         fault = self.place.take_fault(path, start, end) if self.command == "GET" else None
         kind = "" if fault is None else fault.kind
         if fault is not None and kind in ("status", "silent"):
-            self._refuse(fault)
+            self.refuse(fault)
             return
         if start > end:
             self.send(416, Content_Range=f"bytes */{len(content)}")
@@ -277,7 +277,8 @@ class FileHandler(BaseHTTPRequestHandler):
                 self.close_connection = True
             self._send_body(key, body, start, fault)
 
-    def _refuse(self, fault: Fault) -> None:
+    def refuse(self, fault: Fault) -> None:
+        """The answer that a fault of the kinds `status` and `silent` asks for."""
         if fault.kind == "status":
             self.send_status(fault)
         else:

@@ -27,7 +27,7 @@ WARNINGS_ARE_ERRORS = "import warnings; warnings.simplefilter('error')"
 """A prelude."""
 
 _LONGEST_CALL_BYTES = 1 << 17
-_LIBRARIES = ("pydantic", "huggingface_hub.hf_api", "httpx", "platformdirs", "urllib3", "yaml")
+_LIBRARIES = ("pydantic", "huggingface_hub.constants", "httpx", "platformdirs", "urllib3", "yaml")
 
 
 class ForkedChild:

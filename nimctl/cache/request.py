@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 from nimctl.cache.safety import SafetyPolicy, Sorted, check_worth_bringing, sort_out
 from nimctl.core.source import (
+    MAX_FILES,
     Listing,
     PinnedFile,
     RemoteFile,
@@ -18,7 +19,6 @@ from nimctl.core.source import (
 )
 from nimctl.errors import DigestMismatchError, FetchError, NotFoundError
 
-MAX_FILES = 100_000
 ONLY_DATA = SafetyPolicy()
 
 

@@ -1,16 +1,20 @@
 """How published files are named, listed and hashed, and the seam through which bytes come."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 from urllib.parse import parse_qsl, quote
 
 from nimctl.errors import FetchError, UnreachableError
 
 SCHEMES = ("hf", "ngc", "pypi", "https", "http", "file", "s3", "gs", "az", "modelscope", "oci")
 DIGEST_LENGTHS = {"sha256": 64, "blake3": 64, "git-sha1": 40}
+MAX_FILES = 100_000
+"""A listing of more is refused; the largest models have some thousands."""
+
+_Entry = TypeVar("_Entry")
 
 
 def do_nothing() -> None:
@@ -196,6 +200,18 @@ class Listing:
     uri: SourceUri
     revision: str
     files: tuple[RemoteFile, ...]
+
+
+def limit_listing(uri: SourceUri, entries: Iterable[_Entry]) -> Iterator[_Entry]:
+    """The entries of a listing as they come, so that one without end is not collected first.
+
+    Raises:
+        FetchError: there are over `MAX_FILES` of them.
+    """
+    for count, entry in enumerate(entries):
+        if count == MAX_FILES:
+            raise FetchError(f"{uri} lists over {MAX_FILES} files; that is refused")
+        yield entry
 
 
 class Source(Protocol):

@@ -118,23 +118,6 @@ def connection_failure(host: str, error: BaseException) -> FetchError:
     return TemporaryFetchError(f"no connection to {host} ({type(error).__name__})")
 
 
-def httpx_failure(host: str, error: BaseException, *, has_proxy: bool) -> FetchError:
-    """The error for a request of httpx, or of its successor, that got no answer.
-
-    Args:
-        has_proxy: A proxy leads to that host.
-    """
-    refused = re.match(r"(\d{3})\b", str(error))
-    if type(error).__name__ == "ProxyError" and refused:
-        return proxy_refusal(host, int(refused[1]))
-    is_connecting = type(error).__name__ == "ConnectError"
-    reached = connection_failure(host, error)
-    is_told = not isinstance(reached, TemporaryFetchError)
-    if not has_proxy or not is_connecting or is_told:
-        return reached
-    return TemporaryFetchError(f"through the proxy of this machine: {reached.message}")
-
-
 def _proxy_failure(host: str, error: BaseException) -> FetchError:
     refused = _tunnel_failure(host, error)
     if refused is not None:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
 
 from nimctl.core.source import ByteStream, RemoteFile, TemporaryFetchError
 from nimctl.errors import FetchError
@@ -21,7 +20,7 @@ from nimctl.sources.http_failures import (
     losses_in_words,
     refusal,
 )
-from nimctl.sources.http_pools import HttpPools, finish, proxy_for
+from nimctl.sources.http_pools import HttpPools, finish
 from nimctl.sources.http_ranges import (
     Stretch,
     announced,
@@ -30,15 +29,18 @@ from nimctl.sources.http_ranges import (
     range_headers,
     version_of,
 )
+from nimctl.sources.leads import find_next_page, lead_on, parse_address
 from nimctl.sources.pieces import PIECE_BYTES
-from nimctl.sources.reach import is_inside, is_of_one_wire
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
     from urllib3.util import Url
 
 MAX_REDIRECTS = 8
-MOST_JSON_BYTES = 256 * 1024**2
+MOST_JSON_BYTES = 64 * 1024**2
+MOST_PAGES = 1000
+"""The hub puts 1000 files on a page."""
+
 JOINED_BYTES = 64 * 1024
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -72,6 +74,7 @@ class _Question:
     headers: Mapping[str, str]
     secrets: Mapping[str, str]
     explain: Explain
+    explain_elsewhere: Explain = explain_nothing
 
 
 class HttpTransfer:
@@ -122,7 +125,10 @@ class HttpTransfer:
             return
         asked = Stretch(start_bytes=start_bytes, end_bytes=end_bytes)
         question = _Question(
-            headers=range_headers(asked, version), secrets=secrets, explain=explain
+            headers=range_headers(asked, version),
+            secrets=secrets,
+            explain=explain,
+            explain_elsewhere=explain_expiry,
         )
         answer = self._ask_remembered(url, question)
         try:
@@ -154,18 +160,50 @@ class HttpTransfer:
             FetchError: refused, or no such object; TemporaryFetchError where a later try may help.
         """
         with self.get(url, secrets=secrets, explain=explain) as answer:
-            text = bytearray()
-            for piece in _Body(answer, self._stall_timeout_s).read_pieces():
-                text += piece
-                if len(text) > MOST_JSON_BYTES:
-                    raise FetchError(f"{answer.host} answers without end")
+            document = self._read_json(answer)
+        if not isinstance(document, dict):
+            raise FetchError(f"{answer.host} did not answer with a JSON object")
+        return document
+
+    def read_pages(
+        self,
+        url: str,
+        *,
+        secrets: Mapping[str, str] = NO_HEADERS,
+        explain: Explain = explain_nothing,
+    ) -> Iterator[Any]:
+        """The JSON at `url`, and on the pages that `Link` headers lead on to (RFC 8288).
+
+        Raises:
+            FetchError: refused, no JSON, or over `MOST_PAGES` pages; TemporaryFetchError where a
+                later try may help.
+        """
+        place = Place(address=url, is_trusted=True)
+        first = parse_address(url)
+        question = _Question(headers=NO_HEADERS, secrets=secrets, explain=explain)
+        for _ in range(MOST_PAGES):
+            answer = self._ask(place, question)
             try:
-                document = json.loads(text)
-            except ValueError as error:
-                raise FetchError(f"{answer.host} did not answer with JSON") from error
-            if not isinstance(document, dict):
-                raise FetchError(f"{answer.host} did not answer with a JSON object")
-            return document
+                document = self._read_json(answer)
+            finally:
+                finish(answer.response)
+            yield document
+            link = find_next_page(answer.response.headers)
+            if link is None:
+                return
+            place = lead_on(first, answer.place, link)
+        raise FetchError(f"{first.host} promises page after page; over {MOST_PAGES} are refused")
+
+    def _read_json(self, answer: Answer) -> Any:
+        text = bytearray()
+        for piece in _Body(answer, self._stall_timeout_s).read_pieces():
+            text += piece
+            if len(text) > MOST_JSON_BYTES:
+                raise FetchError(f"{answer.host} answers without end")
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise FetchError(f"{answer.host} did not answer with JSON") from error
 
     @contextmanager
     def get(
@@ -211,21 +249,18 @@ class HttpTransfer:
             raise TemporaryFetchError(f"the address of the file has changed: {error}") from error
 
     def _ask(self, place: Place, question: _Question) -> Answer:
-        target = _parse(place.address)
-        first = target
+        first = target = parse_address(place.address)
         for _ in range(MAX_REDIRECTS + 1):
             secrets = question.secrets if place.is_trusted else NO_HEADERS
             response = self._pools.get(target, {**question.headers, **secrets})
             location = response.get_redirect_location()
             if not location:
-                explain = question.explain if place.is_trusted else explain_expiry
+                explain = question.explain if place.is_trusted else question.explain_elsewhere
                 _check_status(response, target, explain)
                 return Answer(response=response, host=target.host or "", place=place)
             finish(response)
-            target = _redirected(target, location)
-            _check_reach(first, target)
-            is_trusted = place.is_trusted and _origin(target) == _origin(first)
-            place = Place(address=target.url, is_trusted=is_trusted)
+            place = lead_on(first, place, location)
+            target = parse_address(place.address)
         raise FetchError(f"{first.host} redirects more than {MAX_REDIRECTS} times")
 
 
@@ -332,51 +367,3 @@ def _check_status(response: "BaseHTTPResponse", target: "Url", explain: Explain)
     if error is not None:
         finish(response)
         raise error
-
-
-def _origin(url: "Url") -> tuple[str | None, str | None, int | None]:
-    return url.scheme, url.host, url.port or {"https": 443, "http": 80}.get(url.scheme or "")
-
-
-_IMPORTING = Lock()
-"""Two threads that import one package at once may each wait for what the other has begun."""
-
-
-def _parse(address: str) -> "Url":
-    with _IMPORTING:
-        from urllib3.exceptions import LocationParseError
-        from urllib3.util import parse_url
-
-    try:
-        url = parse_url(address)
-    except LocationParseError as error:
-        raise FetchError(f"{address.partition('?')[0]!r} is no web address") from error
-    if url.scheme is None or url.host is None:
-        raise FetchError(f"{address.partition('?')[0]!r} is no web address")
-    return url
-
-
-def _redirected(url: "Url", location: str) -> "Url":
-    try:
-        address = urljoin(url.url, location)
-    except ValueError as error:
-        raise FetchError(f"{url.host} redirects to what is no web address") from error
-    target = _parse(address)
-    if target.scheme not in ("https", url.scheme):
-        raise FetchError(f"{url.host} redirects to an insecure address on {target.host}; refused")
-    return target
-
-
-def _check_reach(first: "Url", target: "Url") -> None:
-    """A place in the internet must not lead requests to this machine or into its networks."""
-    if target.host == first.host:
-        return
-    if is_of_one_wire(target.host or ""):
-        raise FetchError(f"{first.host} redirects to {target.host}, a link-local address; refused")
-    look_up = proxy_for(target.scheme or "", target.netloc or "") is None
-    if is_inside(target.host or "", look_up=look_up) and not is_inside(
-        first.host or "", look_up=look_up
-    ):
-        raise FetchError(
-            f"{first.host} redirects to {target.host}, which is not in the internet; refused"
-        )

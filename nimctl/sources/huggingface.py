@@ -1,62 +1,23 @@
-"""The `hf://` source: metadata through huggingface_hub, bytes through our own transfer."""
+"""The `hf://` source: what a Hugging Face hub, or a server that speaks like one, holds.
 
-import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache, partial
+Its listing is read by our own transfer, not by huggingface_hub: that one reads page after page as
+long as the hub promises another, waits for a silent hub for ever and for a busy one as long as that
+asks, and follows redirects and pages to wherever they lead.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, get_type_hints
 from urllib.parse import quote, urlsplit
-from weakref import WeakSet
 
-from nimctl.core.source import (
-    ByteStream,
-    Listing,
-    RemoteFile,
-    SourceUri,
-    parse_digest,
-)
-from nimctl.errors import (
-    AccessDeniedError,
-    FetchError,
-    InputError,
-    NotFoundError,
-    UnreachableError,
-)
+from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri, limit_listing
+from nimctl.errors import AccessDeniedError, FetchError, NotFoundError, UnreachableError
 from nimctl.sources.access import SourceAccess
-from nimctl.sources.http_failures import httpx_failure, refusal
-from nimctl.sources.http_pools import proxy_for, trusting_context
 from nimctl.sources.http_transfer import HttpTransfer
+from nimctl.sources.hub_answers import check_name, describe_file, find_xet_hash
 from nimctl.sources.plain_question import ask_plainly
-from nimctl.sources.xet import XetStorage, is_xet_hash
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
-
-
-class _HubClient:
-    """huggingface_hub's one client in this process: closed by the last source that used it."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._users: WeakSet[HuggingFaceSource] = WeakSet()
-
-    def use(self, source: "HuggingFaceSource") -> None:
-        with self._lock:
-            self._users.add(source)
-
-    def leave(self, source: "HuggingFaceSource") -> None:
-        with self._lock:
-            has_used = source in self._users
-            self._users.discard(source)
-            if has_used and not self._users:
-                from huggingface_hub import close_session
-
-                close_session()
-
-
-_HUB_CLIENT = _HubClient()
+from nimctl.sources.xet import XetStorage
 
 
 class HuggingFaceSource:
@@ -72,7 +33,6 @@ class HuggingFaceSource:
     def __init__(self, access: SourceAccess) -> None:
         self.endpoint = access.hf_endpoint.rstrip("/")
         self._token = access.hf_token
-        self._stall_timeout_s = access.stall_timeout_s
         self._ca_file = access.ca_file
         self._transfer = HttpTransfer(
             stall_timeout_s=access.stall_timeout_s, ca_file=access.ca_file
@@ -90,42 +50,33 @@ class HuggingFaceSource:
         self._xet_hashes: dict[str, dict[str, str]] = {}
 
     def list_files(self, uri: SourceUri) -> Listing:
-        """The files at the commit that the revision names now: two requests to the hub."""
-        api = self._open_api()
-        with self._failures_in_words(uri):
-            commit = api.model_info(
-                uri.location, revision=uri.revision, timeout=self._stall_timeout_s
-            ).sha
-            if commit is None:
-                raise FetchError(f"{self._host} names no commit for {uri}")
-            files = tuple(_describe(entry) for entry in self._list_tree(api, uri, commit))
-        return Listing(uri=uri, revision=commit, files=files)
+        """The files at the commit that the revision names now: two requests to the hub, and one
+        more for every thousand files.
+        """
+        check_name(uri)
+        _check_online()
+        commit = self._read_commit(uri, self._commit_address(uri))
+        if commit is None:
+            raise FetchError(f"{self._host} names no commit for {uri}")
+        return Listing(uri=uri, revision=commit, files=self._list_tree(uri, commit))
 
-    def _open_api(self) -> "HfApi":
-        from huggingface_hub import HfApi, constants
-
-        if constants.HF_HUB_OFFLINE:
-            raise UnreachableError(
-                "HF_HUB_OFFLINE is set, so huggingface_hub asks nobody",
-                hint="unset HF_HUB_OFFLINE to download",
-            )
-        _HUB_CLIENT.use(self)
-        _let_the_hub_trust(trusting_context(self._ca_file))
-        # Its telemetry would ask another server than the one the user named.
-        constants.HF_HUB_DISABLE_TELEMETRY = True
-        return HfApi(endpoint=self.endpoint, token=self._token or False, library_name="nimctl")
-
-    def _list_tree(self, api: "HfApi", uri: SourceUri, commit: str) -> "list[RepoFile]":
+    def _list_tree(self, uri: SourceUri, commit: str) -> tuple[RemoteFile, ...]:
         """The files of a commit; what its storage calls them is kept."""
-        from huggingface_hub.hf_api import RepoFile
-
-        tree = api.list_repo_tree(uri.location, revision=commit, recursive=True)
-        files = [entry for entry in tree if isinstance(entry, RepoFile)]
-        self._xet_hashes[f"{uri.location}/xet-read-token/{commit}"] = {
-            entry.path: entry.xet_hash
-            for entry in files
-            if entry.xet_hash is not None and is_xet_hash(entry.xet_hash)
-        }
+        pages = self._transfer.read_pages(
+            f"{self.endpoint}/api/models/{quote(uri.location)}/tree/{quote(commit, safe='')}"
+            "?recursive=true&expand=false",
+            secrets=self._secrets,
+            explain=partial(self._explain, uri),
+        )
+        entries = limit_listing(uri, (entry for page in pages for entry in page))
+        try:
+            listed = [entry for entry in entries if entry["type"] == "file"]
+            files = tuple(describe_file(entry) for entry in listed)
+            names = ((entry["path"], find_xet_hash(entry)) for entry in listed)
+            hashes = {path: name for path, name in names if name is not None}
+        except (KeyError, TypeError, ValueError) as error:
+            raise FetchError(f"{self._host} does not answer like a Hugging Face hub") from error
+        self._xet_hashes[f"{uri.location}/xet-read-token/{commit}"] = hashes
         return files
 
     def find_commit(self, uri: SourceUri) -> str | None:
@@ -134,15 +85,20 @@ class HuggingFaceSource:
         Raises:
             FetchError: refused; TemporaryFetchError where a later try may help.
         """
+        address = f"{self._commit_address(uri)}?expand=sha"
+        answer = ask_plainly(address, secrets=self._secrets, ca_file=self._ca_file)
+        return self._read_commit(uri, address) if answer is None else _commit_of(answer)
+
+    def _commit_address(self, uri: SourceUri) -> str:
         revision = f"/revision/{quote(uri.revision, safe='')}" if uri.revision else ""
-        url = f"{self.endpoint}/api/models/{quote(uri.location)}{revision}?expand=sha"
-        answer = ask_plainly(url, secrets=self._secrets, ca_file=self._ca_file)
-        if answer is None:
-            answer = self._transfer.read_object(
-                url, secrets=self._secrets, explain=partial(self._explain, uri)
+        return f"{self.endpoint}/api/models/{quote(uri.location)}{revision}"
+
+    def _read_commit(self, uri: SourceUri, address: str) -> str | None:
+        return _commit_of(
+            self._transfer.read_object(
+                address, secrets=self._secrets, explain=partial(self._explain, uri)
             )
-        commit = answer.get("sha")
-        return commit if isinstance(commit, str) else None
+        )
 
     def open(
         self,
@@ -168,17 +124,15 @@ class HuggingFaceSource:
         )
 
     def close(self) -> None:
-        """Close our connections and those of huggingface_hub."""
+        """Close every connection."""
         self._transfer.close()
-        _HUB_CLIENT.leave(self)
 
     def _find_xet_hash(self, listing: Listing, file: RemoteFile) -> tuple[str, str | None]:
         """Where a commit's tokens are, and what the storage calls a file, if it holds it."""
         repository = f"{listing.uri.location}/xet-read-token/{listing.revision}"
         with self._xet_lock:
             if repository not in self._xet_hashes:
-                with self._failures_in_words(listing.uri):
-                    self._list_tree(self._open_api(), listing.uri, listing.revision)
+                self._list_tree(listing.uri, listing.revision)
             return repository, self._xet_hashes[repository].get(file.path)
 
     def _read_xet_token(self, repository: str) -> Mapping[str, object]:
@@ -193,26 +147,6 @@ class HuggingFaceSource:
     @property
     def _host(self) -> str:
         return urlsplit(self.endpoint).netloc
-
-    @contextmanager
-    def _failures_in_words(self, uri: SourceUri) -> Iterator[None]:
-        from huggingface_hub import errors as hub
-
-        try:
-            yield
-        except hub.HfHubHTTPError as error:
-            status, headers = error.response.status_code, error.response.headers
-            raise self._explain(uri, status, headers) or refusal(
-                f"{self._host}/{uri.location}", status, headers
-            ) from error
-        except hub.HFValidationError as error:
-            raise InputError(f"{uri.location!r} is not a model of the form org/name") from error
-        except hub.HTTPError as error:  # type: ignore[attr-defined] # of the httpx it was built on
-            hub_address = urlsplit(self.endpoint)
-            has_proxy = proxy_for(hub_address.scheme, hub_address.netloc) is not None
-            raise httpx_failure(self._host, error, has_proxy=has_proxy) from error
-        except ValueError as error:
-            raise FetchError(f"{self._host} does not answer like a Hugging Face hub") from error
 
     def _explain(
         self, uri: SourceUri, status: int, headers: Mapping[str, str]
@@ -238,19 +172,16 @@ class HuggingFaceSource:
         return None
 
 
-@lru_cache(maxsize=1)  # once, unless it changes: all who ask the hub share a client
-def _let_the_hub_trust(context: ssl.SSLContext) -> None:
-    """Let huggingface_hub believe whom we believe, and read no certificates of its own."""
-    from huggingface_hub import get_session, set_client_factory
+def _check_online() -> None:
+    from huggingface_hub import constants
 
-    # That of httpx or, in later releases, of its successor.
-    client_class = get_type_hints(get_session)["return"]
-    set_client_factory(lambda: client_class(follow_redirects=True, timeout=None, verify=context))
+    if constants.HF_HUB_OFFLINE:
+        raise UnreachableError(
+            "HF_HUB_OFFLINE is set, so the hub is not asked",
+            hint="unset HF_HUB_OFFLINE to download",
+        )
 
 
-def _describe(entry: "RepoFile") -> RemoteFile:
-    if entry.lfs is not None:
-        digest = parse_digest(f"sha256:{entry.lfs.sha256}")
-    else:
-        digest = parse_digest(f"git-sha1:{entry.blob_id}")
-    return RemoteFile(path=entry.path, size_bytes=entry.size, digest=digest)
+def _commit_of(answer: Mapping[str, object]) -> str | None:
+    commit = answer.get("sha")
+    return commit if isinstance(commit, str) else None

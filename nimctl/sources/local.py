@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceChangedError, SourceUri
+from nimctl.core.source import (
+    ByteStream,
+    Listing,
+    RemoteFile,
+    SourceChangedError,
+    SourceUri,
+    limit_listing,
+)
 from nimctl.errors import FetchError, NotFoundError
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.pieces import read_pieces
@@ -25,7 +32,7 @@ class LocalSource:
         """Every file below the path, or the file itself."""
         root = Path(uri.location)
         with _failures_in_words():
-            paths = [root] if root.is_file() else sorted(_walk(root))
+            paths = [root] if root.is_file() else sorted(limit_listing(uri, _walk(root)))
             files = tuple(_describe(path, _folder(root)) for path in paths)
         facts = "\n".join(f"{file.path}\0{file.version}" for file in files)
         revision = hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -45,8 +45,9 @@ class ModelScopeSource:
         document = self._transfer.read_object(
             f"{self._address(uri)}/repo/files?{query}", explain=partial(_explain, uri)
         )
-        entries = (document.get("Data") or {}).get("Files")
-        if not isinstance(entries, list):
+        data = document.get("Data")
+        entries = data.get("Files") if isinstance(data, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
             raise FetchError(f"ModelScope's answer about {uri} is not understood")
         if len(entries) >= MOST_LISTED:
             raise FetchError(

@@ -1,12 +1,12 @@
 """The `ngc://` source: NVIDIA's catalogue, through its REST interface and presigned addresses."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri
+from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri, limit_listing
 from nimctl.errors import AccessDeniedError, FetchError, InputError, NotFoundError
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.address_book import AddressBook, Place
@@ -17,13 +17,16 @@ from nimctl.sources.ngc_answers import (
     CHECKSUMS,
     count_pages,
     describe_file,
+    list_addresses,
+    list_files,
     member,
-    read_addresses,
     with_checksums,
 )
 from nimctl.sources.peek import read_text
 
 PAGE_SIZE = 1000
+
+_Entry = TypeVar("_Entry")
 
 
 class _KeyRefusedError(AccessDeniedError):
@@ -59,11 +62,8 @@ class NgcSource:
         state = member(self._read(uri, address), "modelVersion", dict).get("status")
         if state != "UPLOAD_COMPLETE":
             raise FetchError(f"version {version} of {uri.location} is not complete ({state})")
-        files = tuple(
-            describe_file(entry, version)
-            for page in self._read_pages(uri, f"{address}/files", {"page-size": PAGE_SIZE})
-            for entry in page.get("modelFiles") or ()
-        )
+        entries = self._read_pages(uri, f"{address}/files", {"page-size": PAGE_SIZE}, list_files)
+        files = tuple(describe_file(entry, version) for entry in entries)
         return self._with_digests(Listing(uri=uri, revision=version, files=files))
 
     @contextmanager
@@ -135,9 +135,9 @@ class NgcSource:
         return known
 
     def _note_addresses(self, listing: Listing, version: str, query: Mapping[str, str]) -> None:
-        for page in self._read_pages(listing.uri, self._files_address(listing), query):
-            for path, url in read_addresses(page):
-                self._book.note(version + path, Place(address=url, is_trusted=False))
+        address = self._files_address(listing)
+        for path, url in self._read_pages(listing.uri, address, query, list_addresses):
+            self._book.note(version + path, Place(address=url, is_trusted=False))
 
     def _latest_version(self, uri: SourceUri) -> str:
         document = self._read(uri, f"{self._model_address(uri)}?resolve-labels=false")
@@ -157,16 +157,27 @@ class NgcSource:
         return f"{self._api}/v2/{kind}/{name}/{quote(listing.revision, safe='')}/files"
 
     def _read_pages(
-        self, uri: SourceUri, address: str, query: Mapping[str, object]
-    ) -> Iterator[dict[str, Any]]:
-        page, pages = 0, 1
-        while page < pages:
-            number = {"page-number": page} if page else {}
-            asked = urlencode({**query, **number})
-            document = self._read(uri, f"{address}?{asked}" if asked else address)
-            yield document
-            pages = count_pages(document)
-            page += 1
+        self,
+        uri: SourceUri,
+        address: str,
+        query: Mapping[str, object],
+        read_entries: Callable[[Mapping[str, Any]], Iterable[_Entry]],
+    ) -> Iterator[_Entry]:
+        """The entries of one page after the other, as many as NGC says there are."""
+
+        def read_all() -> Iterator[_Entry]:
+            page, pages = 0, 1
+            while page < pages:
+                number = {"page-number": page} if page else {}
+                asked = urlencode({**query, **number})
+                document = self._read(uri, f"{address}?{asked}" if asked else address)
+                entries = tuple(read_entries(document))
+                yield from entries
+                page, pages = page + 1, count_pages(document)
+                if page < pages and not entries:
+                    raise FetchError(f"NGC promises {pages} pages of {uri}, but one holds no files")
+
+        return limit_listing(uri, read_all())
 
     def _read(
         self, uri: SourceUri, address: str, explain_first: Explain = explain_nothing

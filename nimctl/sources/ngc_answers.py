@@ -16,16 +16,28 @@ CHECKSUMS = "checksums.blake3"
 _LINE = re.compile(r"([0-9a-f]{64})\s+\*?(?:\./)?(.+)")
 
 
-def member(document: Mapping[str, Any], name: str, kind: type) -> Any:
+def member(document: object, name: str, kind: type) -> Any:
     """That member of an answer.
 
     Raises:
-        FetchError: it is missing, or of another kind.
+        FetchError: it is missing or of another kind, or there is no object to have it.
     """
-    value = document.get(name)
+    value = document.get(name) if isinstance(document, Mapping) else None
     if not isinstance(value, kind):
         raise FetchError(f"NGC's answer is not understood: it has no {name!r}")
     return value
+
+
+def list_files(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The entries of a page of a listing; none where NGC leaves them out.
+
+    Raises:
+        FetchError: the answer is not understood.
+    """
+    files: list[Mapping[str, Any]] = (
+        member(document, "modelFiles", list) if document.get("modelFiles") else []
+    )
+    return files
 
 
 def describe_file(entry: Mapping[str, Any], version: str) -> RemoteFile:
@@ -34,10 +46,11 @@ def describe_file(entry: Mapping[str, Any], version: str) -> RemoteFile:
     Raises:
         FetchError: the entry is not understood.
     """
+    path, size_bytes = member(entry, "path", str), member(entry, "sizeInBytes", int)
     encoded = entry.get("sha256_base64")
     return RemoteFile(
-        path=str(member(entry, "path", str)),
-        size_bytes=int(member(entry, "sizeInBytes", int)),
+        path=str(path),
+        size_bytes=int(size_bytes),
         digest=_sha256(encoded) if encoded else None,
         version=version,
     )
@@ -55,7 +68,7 @@ def with_checksums(files: tuple[RemoteFile, ...], text: bytes) -> tuple[RemoteFi
     )
 
 
-def read_addresses(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def list_addresses(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Paths of files, each with its presigned address.
 
     Raises:
@@ -69,7 +82,9 @@ def read_addresses(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def count_pages(document: Mapping[str, Any]) -> int:
     """How many pages there are in all; one where NGC does not say."""
-    paging = document.get("paginationInfo") or {}
+    paging = document.get("paginationInfo")
+    if not isinstance(paging, Mapping):
+        return 1
     pages, files, size = (paging.get(name) for name in ("totalPages", "totalResults", "size"))
     if isinstance(pages, int):
         return pages
@@ -81,7 +96,7 @@ def count_pages(document: Mapping[str, Any]) -> int:
 def _sha256(encoded: str) -> Digest:
     try:
         raw = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except (binascii.Error, TypeError, ValueError):
         raw = b""
     if len(raw) != 32:
         raise FetchError(f"NGC lists {encoded!r}, which is not a sha256")

@@ -14,6 +14,7 @@ from nimctl.core.source import (
     SourceChangedError,
     SourceUri,
     TemporaryFetchError,
+    limit_listing,
 )
 from nimctl.errors import AccessDeniedError, FetchError, InputError, NotFoundError
 from nimctl.sources.access import SourceAccess
@@ -53,7 +54,7 @@ class ObjectStoreSource:
         obstore = _import_obstore()
         store, prefix = self._bucket(uri), _prefix(uri)
         with _failures_in_words(uri):
-            found = [facts for batch in obstore.list(store, prefix=prefix) for facts in batch]
+            found = list(_list_objects(obstore, store, uri))
             if not found and prefix:
                 found = [obstore.head(store, prefix)]
         folder = _folder(uri, [facts["path"] for facts in found])
@@ -148,13 +149,18 @@ def _prefix(uri: SourceUri) -> str:
     return uri.location.partition("/")[2].strip("/")
 
 
+def _list_objects(obstore: Any, store: Any, uri: SourceUri) -> Iterator[Any]:
+    batches = obstore.list(store, prefix=_prefix(uri))
+    return limit_listing(uri, (facts for batch in batches for facts in batch))
+
+
 def _find_key(obstore: Any, store: Any, uri: SourceUri, path: str) -> str:
     """The key of a file: below the prefix, or, where the address is one object's, that itself."""
     prefix = _prefix(uri)
     below = f"{prefix}/{path}" if prefix else path
     if prefix.rpartition("/")[2] != path:
         return below
-    keys = (facts["path"] for batch in obstore.list(store, prefix=prefix) for facts in batch)
+    keys = (facts["path"] for facts in _list_objects(obstore, store, uri))
     return below if below in keys else prefix
 
 

@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri, parse_digest
+from nimctl.core.source import (
+    ByteStream,
+    Listing,
+    RemoteFile,
+    SourceUri,
+    limit_listing,
+    parse_digest,
+)
 from nimctl.errors import (
     DiskFullError,
     FetchError,
@@ -64,7 +71,7 @@ class PypiSource:
             self._packages[uri] = self._fetch(requirement)
         with _damage_in_words(requirement):
             version, record = _read_record(_root(self._packages[uri]), requirement)
-            files = tuple(_described(record))
+            files = tuple(limit_listing(uri, _described(record)))
         return Listing(uri=uri, revision=version, files=files)
 
     @contextmanager

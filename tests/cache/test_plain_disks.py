@@ -10,8 +10,8 @@ from cache_stock import QUICK, WEIGHTS, Stock, edit, read_files
 from fake_hub import FakeHub
 
 from nimctl.cache import Cache
-from nimctl.cache.request import MAX_FILES, FetchRequest, sort_files
-from nimctl.core.source import Listing, RemoteFile, parse_source_uri
+from nimctl.cache.request import FetchRequest, sort_files
+from nimctl.core.source import MAX_FILES, Listing, RemoteFile, parse_source_uri
 from nimctl.errors import FetchError
 
 FILES = {"config.json": b"{}", "deep/model.safetensors": WEIGHTS}

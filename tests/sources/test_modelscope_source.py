@@ -20,8 +20,15 @@ FILES = {"config.json": b"{}", "sub/a b.safetensors": random.Random(9).randbytes
 SHA256 = {path: hashlib.sha256(content).hexdigest() for path, content in FILES.items()}
 
 
+class _Place(FaultyServers):
+    """What it says of its files; None is the truth."""
+
+    data: object = None
+
+
 class _Api(FileHandler):
     origin = "api"
+    place: _Place
 
     def answer(self) -> None:
         address = urlsplit(self.path)
@@ -34,20 +41,21 @@ class _Api(FileHandler):
                 for path in FILES
             ]
             files.append({"Path": "sub", "Size": 0, "Type": "tree"})
-            self.send_json({"Code": 200, "Data": {"Files": files}, "Success": True})
+            data = self.place.data or {"Files": files}
+            self.send_json({"Code": 200, "Data": data, "Success": True})
         else:
             path = query["FilePath"]
             self.send_file(path, path, FILES[path], SHA256[path])
 
 
 @pytest.fixture
-def server() -> Iterator[FaultyServers]:
-    with FaultyServers() as server:
+def server() -> Iterator[_Place]:
+    with _Place() as server:
         yield server
 
 
 @pytest.fixture
-def source(server: FaultyServers) -> Iterator[Source]:
+def source(server: _Place) -> Iterator[Source]:
     access = SourceAccess(
         scratch_folder=Path("unused"),
         python=Path(sys.executable),
@@ -73,3 +81,19 @@ def test_what_is_not_there_is_named(source: Source) -> None:
         source.list_files(parse_source_uri("modelscope://Qwen/Toy:v9"))
     with pytest.raises(InputError):
         source.list_files(parse_source_uri("modelscope://Toy"))
+
+
+@pytest.mark.parametrize("data", ["a", ["a"], {"Files": "a"}, {"Files": ["a"]}, {"Files": [{}]}])
+def test_a_listing_of_another_shape_is_an_error(
+    server: _Place, source: Source, data: object
+) -> None:
+    server.data = data
+    with pytest.raises(FetchError, match="not understood"):
+        source.list_files(URI)
+
+
+def test_a_listing_that_may_have_been_cut_off_is_refused(server: _Place, source: Source) -> None:
+    entry = {"Path": "a", "Size": 1, "Type": "blob"}
+    server.data = {"Files": [entry | {"Path": f"{number}"} for number in range(3000)]}
+    with pytest.raises(FetchError, match="more files than ModelScope lists at once"):
+        source.list_files(URI)

@@ -208,3 +208,29 @@ def test_an_address_without_an_organisation_is_refused(ngc: FakeNgc) -> None:
     uri = parse_source_uri("ngc://llama3:hf")
     with closing(make_source(ngc, "nvapi-new")) as source, pytest.raises(InputError):
         source.list_files(uri)
+
+
+class _StrangeNgc(FakeNgc):
+    entry: object = None
+
+    def describe(self, path: str) -> dict[str, object]:
+        return self.entry  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        "a",
+        {"path": "a"},
+        {"path": 1, "sizeInBytes": 1},
+        {"path": "a", "sizeInBytes": 1, "sha256_base64": 7},
+        {"path": "a", "sizeInBytes": 1, "sha256_base64": "\u00e9"},
+    ],
+    ids=str,
+)
+def test_a_listing_of_another_shape_is_an_error(entry: object) -> None:
+    with _StrangeNgc({"a": b"x"}) as ngc, closing(make_source(ngc, "nvapi-new")) as source:
+        ngc.entry = entry
+        with pytest.raises(FetchError, match=r"not understood|not a sha256"):
+            source.list_files(URI)
