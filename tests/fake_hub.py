@@ -38,6 +38,7 @@ class FakeHub(FaultyServers):
         tree: What the hub lists in place of the truth.
         page_size: Entries on each page of a tree; None is all of them on one.
         endless_tree: What the hub lists on the page of a number, and always promises one more.
+        moved: The origins that paths have moved to (status 307), by a word in the path.
         next_page: Where the hub says that the page of a cursor is; None is on itself.
         xet_url: Where the hub says its Xet storage is; None is a hub without one.
         xet_hashes: What that storage calls files, by their paths.
@@ -53,13 +54,14 @@ class FakeHub(FaultyServers):
         self.tree: list[dict[str, object]] | None = None
         self.page_size: int | None = None
         self.endless_tree: Callable[[int], list[dict[str, object]]] | None = None
+        self.moved: dict[str, str] = {}
         self.next_page: str | None = None
         self.xet_url: str | None = None
         self.xet_hashes: dict[str, str] = {}
         self.xet_until_s = int(time.time()) + 3600
         self.signature = 1
         self._digests: dict[int, tuple[bytes, str]] = {}
-        self.url = self.listen(_HubHandler)
+        self.url = self.listen(HubHandler)
         self.storage_url = self.listen(StorageHandler, certificate=certificate)
 
     def add_model(self, name: str, files: dict[str, bytes], *, gated: bool = False) -> Model:
@@ -96,13 +98,17 @@ class _HubFiles(FileHandler):
         return self.place
 
 
-class _HubHandler(_HubFiles):
+class HubHandler(_HubFiles):
     origin = "hub"
 
     def answer(self) -> None:
         fault = self.hub.take_api_fault()
         if fault is not None:
             self.refuse(fault)
+            return
+        moved = next((there for word, there in self.hub.moved.items() if word in self.path), None)
+        if moved is not None:
+            self.send(307, Location=moved + self.path)
             return
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         name = "/".join(parts[2:4] if parts[:2] == ["api", "models"] else parts[:2])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from bare_weights import SMALL, llama_tensors, safetensors_file
-from fake_hub import FakeHub, StorageHandler, _HubHandler
+from fake_hub import FakeHub, HubHandler, StorageHandler
 
 CERTIFICATES = Path(__file__).parents[1] / "sources" / "certificates"
 AUTHORITY = str(CERTIFICATES / "authority.pem")
@@ -15,7 +15,7 @@ def secure_hub():
     with FakeHub() as hub:
         hub.add_model("acme/toy", {"model.safetensors": safetensors_file(llama_tensors(SMALL))})
         hub.storage_url = hub.listen(StorageHandler, certificate=CERTIFICATES / "good.pem")
-        yield hub.listen(_HubHandler, certificate=CERTIFICATES / "good.pem")
+        yield hub.listen(HubHandler, certificate=CERTIFICATES / "good.pem")
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])

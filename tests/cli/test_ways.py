@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from bare_weights import safetensors_file
-from fake_hub import FakeHub, StorageHandler, _HubHandler
+from fake_hub import FakeHub, HubHandler, StorageHandler
 from faulty_server import FaultyServers, FileHandler
 
 CERTIFICATES = Path(__file__).parents[1] / "sources" / "certificates"
@@ -68,7 +68,7 @@ def source(request: pytest.FixtureRequest, hub: FakeHub):
         secure = {"certificate": CERTIFICATES / f"{certificate}.pem"}
         hub.storage_url = hub.listen(StorageHandler, **secure)
         if request.param == HUB:
-            return HUB, {"HF_ENDPOINT": hub.listen(_HubHandler, **secure)}
+            return HUB, {"HF_ENDPOINT": hub.listen(HubHandler, **secure)}
         return f"{hub.storage_url}/acme/toy?path=model.safetensors", {}
 
     return at
