@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from errno import EACCES, EDQUOT, EFBIG, EIO, ELOOP, ENOSPC, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, EIO, ELOOP, ENAMETOOLONG, ENOSPC, EPERM, EROFS
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
@@ -342,6 +342,11 @@ def disk_failures_in_words(root: Path) -> Iterator[None]:
             raise FetchError(
                 f"the cache cannot be used: {where} ({error.strerror})",
                 hint="choose a cache folder that you may write",
+            ) from error
+        if error.errno == ENAMETOOLONG:
+            raise FetchError(
+                f"the name {Path(where).name!r} is too long for the disk of the cache in {root}",
+                hint="choose a cache folder with a shorter path, or on another disk",
             ) from error
         raise
 

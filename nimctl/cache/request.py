@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from nimctl.cache.published_names import check_names
 from nimctl.cache.safety import SafetyPolicy, Sorted, check_worth_bringing, sort_out
 from nimctl.core.source import (
     MAX_FILES,
@@ -71,7 +72,7 @@ def choose_files(request: FetchRequest, listing: Listing) -> tuple[RemoteFile, .
 
     Raises:
         FetchError: a wanted file is not there, or the listing holds names that could leave their
-            folder or hide one another.
+            folder, hide one another, or are none on some disks.
         UnsafeFilesError: there are only pickles, or only code, and they may not come.
         DigestMismatchError: the source publishes another file than the pinned one.
     """
@@ -86,8 +87,8 @@ def sort_files(request: FetchRequest, listing: Listing) -> Sorted:
     """What the request asks of a listing, and what of that the policy leaves out.
 
     Raises:
-        FetchError: a wanted file is not there, or the listing holds names that could leave their
-            folder or hide one another.
+        FetchError: a wanted file is not there, the listing holds names that could leave their
+            folder, or wanted ones that hide one another or are none on some disks.
     """
     if len(listing.files) > MAX_FILES:
         raise FetchError(
@@ -103,7 +104,9 @@ def sort_files(request: FetchRequest, listing: Listing) -> Sorted:
     if not wanted:
         raise FetchError(f"{request.uri} holds no files")
     found = sort_out(wanted, request.policy)
-    _check_no_clash(request.uri, found.kept)
+    # What lies on a disk of this machine already has a name that this machine can hold.
+    if request.uri.scheme != "file":
+        check_names(request.uri, found.kept)
     return found
 
 
@@ -135,19 +138,6 @@ def _check_listed(file: RemoteFile) -> None:
         raise FetchError(f"the listing cannot be trusted: {error}") from error
     if file.size_bytes is not None and file.size_bytes < 0:
         raise FetchError(f"the listing cannot be trusted: {file.path} has a negative size")
-
-
-def _check_no_clash(uri: SourceUri, paths: Iterable[str]) -> None:
-    """Refuse what some file system cannot hold side by side: `a` with `A`, and `a` with `a/b`."""
-    seen: dict[str, str] = {}
-    for path in sorted(paths):
-        folded = path.casefold()
-        steps = folded.split("/")
-        above = ("/".join(steps[:count]) for count in range(1, len(steps)))
-        other = next((seen[name] for name in (folded, *above) if name in seen), None)
-        if other is not None:
-            raise FetchError(f"{uri} lists {other!r} and {path!r}, which cannot exist together")
-        seen[folded] = path
 
 
 def _with_pin(file: RemoteFile, pin: PinnedFile | None) -> RemoteFile:

@@ -156,9 +156,9 @@ def check_relative_path(path: str) -> str:
         not path
         or path.startswith("/")
         or "\\" in path
-        or any(ord(c) < 32 or ord(c) == 127 for c in path)
+        or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in path)
         or any(part in ("", ".", "..") for part in parts)
-        or (len(parts[0]) == 2 and parts[0][1] == ":")
+        or parts[0][1:2] == ":"
         or any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in parts)
     )
     if unsafe:

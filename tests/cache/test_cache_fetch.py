@@ -378,17 +378,78 @@ def test_too_little_room_is_told_before_the_first_byte(hub: FakeHub, tmp_path: P
         ["new\nline"],
         ["x" * 300],
         ["a//b"],
+        ["c:escape"],
+        ["c\x9b31m"],
         ["Model.gguf", "model.gguf"],
+        ["caf\u00e9.json", "cafe\u0301.json"],
+        ["CAF\u00c9/a.json", "cafe\u0301/A.json"],
         ["a", "a/b"],
+        *([name] for name in ("CON", "prn.txt", "sub/Aux.tar.gz", "nul .json", "COM1", "lpt9.x")),
+        *([name] for name in ("com\u00b9.json", "conin$", "CONOUT$.txt", "nul/config.json")),
+        *([name] for name in ("model.gguf:stream", "sub/a:b", "12:30/log.json")),
+        *([name] for name in ("a.", "a ", "sub./a", "sub /a", "...", "a/. ")),
+        ["/".join(["d" * 200] * 6)],
+        ["/".join(["\u00e9" * 100] * 21)],
+        ["\ud800.json"],
+        ["\udc80.json"],
     ],
 )
 def test_a_hostile_listing_writes_nothing(hub: FakeHub, tmp_path: Path, names: list[str]) -> None:
     hub.add_model("acme/toy", dict.fromkeys(names, b"evil"))
     cache = make_cache(tmp_path)
-    with pytest.raises(FetchError):
+    with pytest.raises(FetchError, match=r"could leave|cannot exist together|not every disk"):
         fetch(hub, cache)
     assert whole_files(cache) == []
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_names_that_models_have_are_brought(hub: FakeHub, tmp_path: Path) -> None:
+    names = [
+        *(".gitattributes", ".hidden/config.json", "Model Card (1).md", "a  b/c d.gguf"),
+        *("\u6a21\u578b/\u6743\u91cd.gguf", "cafe\u0301.json", "\U0001f917.txt", "\u00df.txt"),
+        *("100%.txt", "#1 [x] {y}.json", "a=1,b=2;c+d@e&f!.json", "it's.txt", "~$x", "a?b*c.txt"),
+        *(
+            "console.json",
+            "auxiliary/nullable.txt",
+            "com.json",
+            "com10",
+            "lpt0.x",
+            "x.con",
+            "con_a",
+        ),
+        *(
+            "tokenizer...json",
+            "v1..2",
+            "-rf",
+            "--help",
+            "...hidden",
+            " x",
+            "d" * 200 + "/" + "e" * 255,
+        ),
+    ]
+    files = {name: name.encode() for name in names}
+    hub.add_model("acme/toy", files)
+    assert fetch(hub, make_cache(tmp_path))[0] == files
+
+
+def test_a_name_of_what_is_not_wanted_does_no_harm(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add_model("acme/toy", {**FILES, "runs/12:30:00/events.json": b"log"})
+    cache = make_cache(tmp_path)
+    with pytest.raises(FetchError, match=r"'runs/12:30:00/events.json', which not every") as caught:
+        fetch(hub, cache)
+    assert "--exclude" in (caught.value.hint or "")
+    assert fetch(hub, cache, ONE)[0] == {"model.safetensors": WEIGHTS}
+    assert fetch(hub, cache, FetchRequest(uri=TOY, exclude=("runs/*",)))[0] == FILES
+
+
+def test_a_cache_whose_path_is_too_long_for_a_name_is_told(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add_model("acme/toy", {"/".join(["d" * 200] * 4): b"{}"})
+    deep = tmp_path.joinpath(*["cache" * 40] * 18)
+    deep.mkdir(parents=True)
+    cache = Cache(deep, patience=QUICK)
+    with pytest.raises(FetchError, match="is too long for the disk") as caught:
+        fetch(hub, cache)
+    assert "shorter path" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("size", [10, 10**7])

@@ -46,7 +46,21 @@ def test_a_malformed_address_is_refused(text):
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/etc/passwd", "../x", "a/../b", "a//b", "a\\b", "C:/x", "a\0b", "a\nb", ".", "x" * 256],
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../b",
+        "a//b",
+        "a\\b",
+        "C:/x",
+        "C:x",
+        "a\0b",
+        "a\x9bb",
+        "a\nb",
+        ".",
+        "x" * 256,
+    ],
 )
 def test_a_path_that_could_leave_its_folder_is_refused(path):
     with pytest.raises(SourceSyntaxError):
