@@ -315,7 +315,7 @@ class FileHandler(BaseHTTPRequestHandler):
             self.place.stalled.set()
             self.place.released.wait()
         elif fault.kind == "reset":
-            self._reset()
+            self.reset()
         if fault.kind != "corrupt":
             self.close_connection = True
 
@@ -335,7 +335,8 @@ class FileHandler(BaseHTTPRequestHandler):
                 early_s = begun_s + (offset + len(piece)) / rate - time.monotonic()
                 time.sleep(max(0.0, early_s))
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """End the connection without a proper end (RST)."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.close(self.connection.detach())
 

@@ -134,6 +134,7 @@ class Dispatch:
             lease.cancel = stream.cancel
             lease.begun_s = time.monotonic()
             self._check_needed(lease)
+            lease.intake.is_end_sure = stream.is_end_sure
             if stream.start_bytes == lease.position_bytes:
                 return
             if stream.start_bytes != 0:

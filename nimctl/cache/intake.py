@@ -82,6 +82,7 @@ class Intake:
         unfinished: Hashers of blocks that a connection left half-way, by the place to go on from.
         in_order: The source sends the file only from its start to its end.
         ended_bytes: The size a stream came to, where none was listed.
+        is_end_sure: The last stream told its end from a connection that was cut off.
         not_before_s: After a failure it is left alone until then.
     """
 
@@ -96,6 +97,7 @@ class Intake:
     unfinished: dict[int, "blake3"] = field(default_factory=dict)
     in_order: bool = False
     ended_bytes: int | None = None
+    is_end_sure: bool = True
     error: BaseException | None = None
     not_before_s: float = 0.0
     counted_bytes: int = 0

@@ -93,7 +93,10 @@ class Transfer:
                     done_bytes=intake.received_bytes,
                 )
             )
-            return hash_arriving(self.dispatch, intake)
+            hashed = hash_arriving(self.dispatch, intake)
+            if self.file.digest is None and not intake.is_end_sure:
+                on_progress(Note(text=self._doubt(hashed)))
+            return hashed
         except TemporaryFetchError as error:
             raise UnreachableError(
                 f"{self.file.path} of {self.listing.uri} could not be fetched: {error.message}",
@@ -101,6 +104,13 @@ class Transfer:
             ) from error
         finally:
             self.dispatch.remove(intake)
+
+    def _doubt(self, hashed: Hashed) -> str:
+        """curl and pip take such a file for whole, too, and say nothing."""
+        return (
+            f"nothing tells whether {self.file.path} is whole: {self.listing.uri} gives neither "
+            f"its length nor a digest; {hashed.size_bytes} bytes came"
+        )
 
     def _publish(self, part: Part, hashed: Hashed, on_progress: OnProgress) -> CachedFile:
         expected = self.file.digest

@@ -290,8 +290,10 @@ class ByteStream:
             cannot start in the middle.
         chunks: The bytes from there on, in pieces of at most a few hundred kilobytes.
         cancel: Ends the stream from another thread: a read that waits fails at once.
+        is_end_sure: Its end is told from a connection that was cut off.
     """
 
     start_bytes: int
     chunks: Iterator[bytes]
     cancel: Callable[[], None] = do_nothing
+    is_end_sure: bool = True

@@ -64,6 +64,11 @@ class Answer:
         return announced(self.host, self.response.status, self.response.headers)
 
     @property
+    def is_chunked(self) -> bool:
+        """Whether its body tells its own end."""
+        return self.response.headers.get("Transfer-Encoding", "").lower() == "chunked"
+
+    @property
     def version(self) -> str | None:
         """What identifies these bytes on their server."""
         return version_of(self.response.headers)
@@ -108,7 +113,9 @@ class HttpTransfer:
     ) -> Iterator[ByteStream]:
         """Stream `file` up to `end_bytes`, or from its start where the server has no ranges.
 
-        Where `url` redirects to is remembered, and asked directly the next time.
+        Where `url` redirects to is remembered, and asked directly the next time. A body whose
+        length neither a header nor the listing tells, and that does not come in chunks, ends where
+        the connection does; that end is taken, as RFC 9112 (6.3) wants, and said not to be sure.
 
         Args:
             secrets: Headers for the origin of `url` only.
@@ -135,14 +142,18 @@ class HttpTransfer:
             sent = answer.stretch
             check_version(answer.host, file, version, answer.version)
             check_stretch(answer.host, file, asked, sent)
+            length_bytes = _length_bytes(asked, sent, file)
             body = _Body(
                 answer,
                 self._stall_timeout_s,
-                length_bytes=_length_bytes(asked, sent, file),
+                length_bytes=length_bytes,
                 may_be_longer=sent.is_whole and end_bytes is not None,
             )
             yield ByteStream(
-                start_bytes=sent.start_bytes, chunks=body.read_pieces(), cancel=body.cancel
+                start_bytes=sent.start_bytes,
+                chunks=body.read_pieces(),
+                cancel=body.cancel,
+                is_end_sure=length_bytes is not None or answer.is_chunked,
             )
         finally:
             finish(answer.response)
@@ -364,6 +375,9 @@ def _check_status(response: "BaseHTTPResponse", target: "Url", explain: Explain)
         error = explain(status, headers) or refusal(what, status, headers)
     elif headers.get("Content-Encoding", "identity") != "identity":
         error = FetchError(f"{target.host} sends the bytes compressed although asked not to")
+    elif (coding := headers.get("Transfer-Encoding", "chunked")).lower() != "chunked":
+        # Whoever reads the body would take the frames of that coding for bytes of the file.
+        error = FetchError(f"{target.host} sends the bytes coded as {coding!r}, unasked")
     if error is not None:
         finish(response)
         raise error
