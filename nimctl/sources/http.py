@@ -1,11 +1,13 @@
 """The `https://` source: one file at an address; `http://` only where the user wrote it."""
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri
-from nimctl.errors import FetchError, InputError
+from nimctl.errors import AccessDeniedError, FetchError, InputError
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.http_transfer import HttpTransfer
 
@@ -24,7 +26,9 @@ class HttpSource:
     def list_files(self, uri: SourceUri) -> Listing:
         """The one file, its size and version as a request for its first byte tells them."""
         name = _file_name(uri)
-        with self._transfer.get(str(uri), headers={"Range": "bytes=0-0"}) as answer:
+        explain = partial(_explain, uri)
+        first_byte = {"Range": "bytes=0-0"}
+        with self._transfer.get(str(uri), headers=first_byte, explain=explain) as answer:
             size_bytes = answer.stretch.size_bytes
             version = answer.version
         revision = hashlib.sha256((version or "").encode()).hexdigest()[:16]
@@ -40,7 +44,12 @@ class HttpSource:
     ) -> AbstractContextManager[ByteStream]:
         """Stream the file, as long as it is still the listed version."""
         return self._transfer.stream_file(
-            str(listing.uri), file, start_bytes, end_bytes, version=file.version
+            str(listing.uri),
+            file,
+            start_bytes,
+            end_bytes,
+            explain=partial(_explain, listing.uri),
+            version=file.version,
         )
 
     def close(self) -> None:
@@ -56,3 +65,13 @@ def _file_name(uri: SourceUri) -> str:
     if not name:
         raise FetchError(f"{uri} names a folder, not a file")
     return name
+
+
+def _explain(uri: SourceUri, status: int, headers: Mapping[str, str]) -> FetchError | None:
+    if status not in (401, 403):
+        return None
+    address = urlsplit(str(uri))
+    return AccessDeniedError(
+        f"{address.hostname}{address.path} refuses access (status {status})",
+        hint="web addresses are shown no login; fetch it with another program, then name the file",
+    )

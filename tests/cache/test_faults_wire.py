@@ -153,6 +153,7 @@ FINAL = {
     "429": (status(429, times=ALWAYS), UnreachableError, "429"),
     "429 for hours": (status(429, headers={"Retry-After": "7200"}), UnreachableError, "429"),
     "429 for aeons": (status(429, headers={"Retry-After": "9" * 5000}), UnreachableError, "429"),
+    "401": (status(401, times=ALWAYS), UnreachableError, "no longer accepted .status 401"),
     "403": (status(403, times=ALWAYS), UnreachableError, "no longer accepted"),
     "404 after it was listed": (status(404, times=ALWAYS), NotFoundError, "404|changed"),
     "412": (status(412, times=ALWAYS), FetchError, "412|changed"),
@@ -286,6 +287,26 @@ def test_a_token_that_expires_on_the_way_is_told(guarded_hub: FakeHub, tmp_path:
     with pytest.raises(AccessDeniedError, match="shows no model"):
         fetch(hub, tmp_path)
     expiring.join()
+    check_nothing_shows(tmp_path)
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_web_server_that_wants_a_login_for_the_bytes_is_told_at_once(
+    hub: FakeHub, tmp_path: Path, code: int
+) -> None:
+    hub.add_model("acme/toy", {NAME: WEIGHTS})
+    hub.add_fault(NAME, at("status", status=code, times=ALWAYS))
+    with pytest.raises(AccessDeniedError, match=f"refuses access .status {code}"):
+        fetch(hub, tmp_path, "web")
+    check_nothing_shows(tmp_path)
+    assert len(hub.refused_s) < 20
+
+
+def test_a_small_file_that_the_hub_itself_refuses_is_told(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add_model("acme/toy", {NAME: b"{}"})
+    hub.add_fault(NAME, status(401, times=ALWAYS))
+    with pytest.raises(AccessDeniedError, match="shows no model acme/toy"):
+        fetch(hub, tmp_path)
     check_nothing_shows(tmp_path)
 
 

@@ -54,6 +54,27 @@ def test_a_licence_to_accept(download, hub):
     assert (result.returncode, "accept the licence" in result.stderr) == (7, True)
 
 
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_web_address_that_wants_a_login(download, hub, code):
+    address = f"{hub.storage_url}/acme/toy?path={WEIGHTS}"
+    hub.add_fault(WEIGHTS, Fault(kind="status", status=code, times=99))
+    result = download(address)
+    assert result.returncode == 7
+    assert f"127.0.0.1/acme/toy refuses access (status {code})" in result.stderr
+    assert "name the file" in result.stderr
+    assert len(hub.refused_s) == 1
+
+
+def test_a_web_address_that_leads_to_a_login(download, hub):
+    address = f"{hub.storage_url}/acme/toy?path={WEIGHTS}"
+    there = {"Location": address.replace("127.0.0.1", "localhost")}
+    hub.add_fault(WEIGHTS, Fault(kind="status", status=302, headers=there))
+    hub.add_fault(WEIGHTS, Fault(kind="status", status=401, times=99))
+    result = download(address)
+    assert (result.returncode, "localhost/acme/toy refuses access" in result.stderr) == (7, True)
+    assert len(hub.refused_s) == 2
+
+
 @pytest.mark.parametrize(
     "missing", ["hf://acme/toy:v2", "hf://acme/toy?file=nothing.bin", "/nowhere/at/all"]
 )
