@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
+from large_content import LargeContent
+
 SLICE_BYTES = 64 * 1024
 PLACED = frozenset({"drop", "reset", "stall", "trickle", "corrupt"})
 
@@ -234,7 +236,7 @@ class FileHandler(BaseHTTPRequestHandler):
         self.place.refused_s.append(time.monotonic())
         self.send(fault.status, b"", **headers)
 
-    def send_file(self, key: str, path: str, content: bytes, etag: str) -> None:
+    def send_file(self, key: str, path: str, content: bytes | LargeContent, etag: str) -> None:
         """The file, or the range of it that was asked, as the faults of `path` allow.
 
         Args:
@@ -255,7 +257,8 @@ class FileHandler(BaseHTTPRequestHandler):
             end = fault.at_byte if fault and kind == "short" else len(content)
         if kind == "half":
             end -= (end - start) // 2
-        body = memoryview(content)[start:end]
+        is_here = isinstance(content, bytes)
+        body = memoryview(content)[start:end] if is_here else memoryview(content[start:end])
         self.send_response(206 if is_part else 200)
         if is_part:
             self.send_header("Content-Range", _content_range(start, end, len(content), kind))
