@@ -53,7 +53,7 @@ def ask_plainly(
                 raise refusal(f"{place.netloc}{place.path}", answer.status, waits)
             body = answer.read(MOST_BYTES + 1) if answer.status == 200 else b""
         document = json.loads(body) if len(body) <= MOST_BYTES else None
-    except (OSError, HTTPException, ValueError):
+    except (OSError, HTTPException, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 

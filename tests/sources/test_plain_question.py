@@ -59,6 +59,7 @@ def test_an_object_is_the_answer(place: Place) -> None:
         pytest.param(lambda handler: handler.send_json(["sha"]), id="a list"),
         pytest.param(lambda handler: handler.send(200, b"", Content_Encoding="gzip"), id="empty"),
         pytest.param(lambda handler: handler.send_json({"sha": "a" * 65536}), id="large"),
+        pytest.param(lambda handler: handler.send(200, b"[" * 60_000), id="nested"),
         pytest.param(lambda handler: handler.wfile.write(b"SSH-2.0\r\n"), id="no HTTP"),
         pytest.param(lambda handler: handler.connection.close(), id="a lost connection"),
     ],
