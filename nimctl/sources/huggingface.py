@@ -69,15 +69,19 @@ class HuggingFaceSource:
             explain=partial(self._explain, uri),
         )
         entries = limit_listing(uri, (entry for page in pages for entry in page))
+        files: list[RemoteFile] = []
+        hashes: dict[str, str] = {}
         try:
-            listed = [entry for entry in entries if entry["type"] == "file"]
-            files = tuple(describe_file(entry) for entry in listed)
-            names = ((entry["path"], find_xet_hash(entry)) for entry in listed)
-            hashes = {path: name for path, name in names if name is not None}
+            for entry in entries:
+                if entry["type"] == "file":
+                    files.append(describe_file(entry))
+                    xet_hash = find_xet_hash(entry)
+                    if xet_hash is not None:
+                        hashes[files[-1].path] = xet_hash
         except (KeyError, TypeError, ValueError) as error:
             raise FetchError(f"{self._host} does not answer like a Hugging Face hub") from error
         self._xet_hashes[f"{uri.location}/xet-read-token/{commit}"] = hashes
-        return files
+        return tuple(files)
 
     def find_commit(self, uri: SourceUri) -> str | None:
         """The commit that the revision names now, by one small request; None if it is not said.

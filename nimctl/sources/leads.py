@@ -14,7 +14,7 @@ from nimctl.sources.reach import is_inside, is_of_one_wire
 if TYPE_CHECKING:
     from urllib3.util import Url
 
-_NEXT_PAGE = re.compile(r"<([^>]*)>(?:\s*;[^,<]*)?;\s*rel=\"?next\"?\s*(?:[;,]|$)")
+_NEXT_PAGE = re.compile(r"<([^<>]*)>(?:\s*;[^,<]*)?;\s*rel=\"?next\"?\s*(?:[;,]|$)")
 
 _IMPORTING = Lock()
 """Two threads that import one package at once may each wait for what the other has begun."""

@@ -1,6 +1,7 @@
 """Listings without end, of whatever kind: refused soon, and never collected."""
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from nimctl.core.source import MAX_FILES, Source, TemporaryFetchError, parse_sou
 from nimctl.errors import FetchError
 from nimctl.sources import SourceAccess, open_source
 from nimctl.sources.http_transfer import MOST_PAGES
+from nimctl.sources.leads import find_next_page
 
 TOY = parse_source_uri("hf://acme/toy")
 LLAMA = parse_source_uri("ngc://nim/meta/llama3-8b-instruct:hf")
@@ -109,6 +111,26 @@ def test_a_busy_hub_is_left_to_the_cache_to_wait_for(hub: FakeHub) -> None:
     with closing(hub_source(hub)) as source, pytest.raises(TemporaryFetchError) as caught:
         source.list_files(TOY)
     assert caught.value.retry_after_s == 7200
+
+
+@pytest.mark.parametrize(
+    ("link", "place"),
+    [
+        ("", None),
+        ('<https://a/b?c=d,e&f=%3D>; rel="next"', "https://a/b?c=d,e&f=%3D"),
+        ("</b>; rel=next", "/b"),
+        ('</a>; rel="prev", </b>; title="x"; rel="next"; type="y"', "/b"),
+        ('</a>; rel="prev"', None),
+        ('</a>; rel="nextish"', None),
+        ("next", None),
+        pytest.param("<" * 60_000, None, id="angles"),
+        pytest.param("</a>" + "; " * 30_000, None, id="semicolons"),
+    ],
+)
+def test_the_next_page_is_read_from_its_header(link: str, place: str | None) -> None:
+    begun_s = time.monotonic()
+    assert find_next_page({"Link": link}) == place
+    assert time.monotonic() - begun_s < 1
 
 
 class _Bottomless(FileHandler):
