@@ -8,8 +8,8 @@ from nimctl.core.source import RemoteFile, SourceUri, parse_digest
 from nimctl.errors import InputError
 from nimctl.sources.xet import is_xet_hash
 
-_NAME = re.compile(r"(\b[\w.-]+\b/)?\b[\w.-]{1,96}\b", re.ASCII)
-"""Source: huggingface_hub 2.4, `utils/_validators.py`."""
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
+"""An owner or a model, as the hub lets them be called: 96 characters at most."""
 
 
 def check_name(uri: SourceUri) -> None:
@@ -18,7 +18,9 @@ def check_name(uri: SourceUri) -> None:
     Raises:
         InputError: it is not.
     """
-    if not _NAME.fullmatch(uri.location) or ".." in uri.location:
+    parts = uri.location.split("/")
+    is_name = len(parts) <= 2 and all(_PART.fullmatch(part) for part in parts)
+    if not is_name or ".." in uri.location:
         raise InputError(f"{uri.location!r} is not a model of the form org/name")
 
 
