@@ -9,14 +9,19 @@ holds nobody up, and file systems that only pretend to lock do as well.
 import fcntl
 import os
 import secrets
-import time
 from contextlib import suppress
 from errno import EAGAIN, EWOULDBLOCK
 from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 
-from nimctl.cache.owners import name_machine, parse_owner, this_process
+from nimctl.cache.owners import (
+    Owner,
+    measure_silence_s,
+    name_machine,
+    parse_owner,
+    this_process,
+)
 from nimctl.cache.patience import Stopped
 from nimctl.cache.progress import OnProgress, Waiting
 
@@ -95,32 +100,14 @@ class WorkLock:
         except FileNotFoundError:
             return True
         try:
-            return not self._shows_life(descriptor) and self._remove(descriptor)
+            owner = _read_owner(descriptor)
+            if owner is None or owner.machine != name_machine():
+                self.is_certain = False
+            return not _shows_life(self._path, descriptor, owner) and self._remove(descriptor)
+        except FileNotFoundError:  # its owner has just left
+            return True
         finally:
             os.close(descriptor)
-
-    def _shows_life(self, descriptor: int) -> bool:
-        owner = parse_owner(os.pread(descriptor, 200, 0).decode(errors="replace").strip())
-        lives = None if owner is None else owner.lives
-        if lives is not None:
-            return lives
-        silence_s = time.time() - os.fstat(descriptor).st_mtime
-        if owner is not None and owner.machine == name_machine():
-            return not self._is_left(descriptor)
-        self.is_certain = False
-        return silence_s < (SILENCE_S if owner else GRACE_S)
-
-    def _is_left(self, descriptor: int) -> bool:
-        """Whether the kernel, which knows every lock of this machine, sees nobody hold this one."""
-        if not _try_flock(descriptor):
-            return False
-        second = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            only_pretends = _try_flock(second)
-        finally:
-            os.close(second)
-        silence_s = time.time() - os.fstat(descriptor).st_mtime
-        return silence_s > SILENCE_S if only_pretends else True
 
     def _remove(self, descriptor: int) -> bool:
         """Remove the file that was judged, and no other that came in its place meanwhile."""
@@ -142,6 +129,46 @@ class WorkLock:
             with suppress(OSError):
                 os.utime(descriptor)
         os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody may be at work under the lock at `path`, which stays as it is."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return _shows_life(path, descriptor, _read_owner(descriptor))
+    except FileNotFoundError:  # its owner has just left
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _read_owner(descriptor: int) -> Owner | None:
+    return parse_owner(os.pread(descriptor, 200, 0).decode(errors="replace").strip())
+
+
+def _shows_life(path: Path, descriptor: int, owner: Owner | None) -> bool:
+    """Whether the owner of a lock is there, or was heard of not long ago."""
+    lives = None if owner is None else owner.lives
+    if lives is not None:
+        return lives
+    if owner is not None and owner.machine == name_machine():
+        return not _is_left(path, descriptor)
+    return measure_silence_s(path) < (SILENCE_S if owner else GRACE_S)
+
+
+def _is_left(path: Path, descriptor: int) -> bool:
+    """Whether the kernel, which knows every lock of this machine, sees nobody hold this one."""
+    if not _try_flock(descriptor):
+        return False
+    second = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        only_pretends = _try_flock(second)
+    finally:
+        os.close(second)
+    return measure_silence_s(path) > SILENCE_S if only_pretends else True
 
 
 def _try_flock(descriptor: int) -> bool:

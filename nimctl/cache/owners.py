@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -68,6 +69,28 @@ def name_process(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
+
+
+def measure_silence_s(path: Path) -> float:
+    """How long nothing was heard of the owner of a file, who touches it now and then.
+
+    Its disk may be that of another machine, whose clock differs from the one here, and this one
+    may have jumped: the disk itself is asked what time it is.
+
+    Raises:
+        FileNotFoundError: the file is gone.
+    """
+    return _ask_disk_for_time_s(path.parent) - path.lstat().st_mtime
+
+
+def _ask_disk_for_time_s(folder: Path) -> float:
+    from tempfile import TemporaryFile  # every command imports this module, and few need that
+
+    try:
+        with TemporaryFile(dir=folder) as probe:
+            return os.fstat(probe.fileno()).st_mtime
+    except OSError:  # it is full, or may only be read
+        return time.time()
 
 
 def _name_namespace() -> str:

@@ -8,13 +8,8 @@ from pathlib import Path
 
 from nimctl.cache.compiled import CompiledCode, choose_old, list_compiled
 from nimctl.cache.layout import Layout, count_bytes, walk_files
-from nimctl.cache.leases import (
-    SILENCE_S,
-    is_locked,
-    list_dead_leases,
-    read_leases,
-)
-from nimctl.cache.owners import name_machine
+from nimctl.cache.leases import list_dead_leases, read_leases
+from nimctl.cache.leftovers import is_in_use
 from nimctl.cache.pins import read_pins
 from nimctl.cache.records import Record, read_records, record_path
 from nimctl.cache.removal import (
@@ -154,17 +149,17 @@ def _list_orphans(layout: Layout) -> tuple[str, ...]:
 
 def _list_leftovers(layout: Layout, request: PruneRequest) -> Iterator[Path]:
     parts_kept_s = 0.0 if request.partials else PARTS_KEPT_S
+    kept_s = {".part": parts_kept_s, ".blocks": parts_kept_s, ".lock": HOUR_S}
     for path in walk_files(layout.partial):
-        if layout.scratch in path.parents:
+        if layout.scratch in path.parents or path.suffix not in kept_s:
             continue
-        if path.suffix in (".part", ".blocks"):
-            if _is_older(path, parts_kept_s) and not is_being_written(path):
-                yield path
-        elif path.suffix == ".lock" and _is_older(path, HOUR_S) and not is_locked(path):
+        if _is_older(path, kept_s[path.suffix]) and not is_in_use(path):
             yield path
     if layout.holds(layout.scratch / "any"):
         scratch_kept_s = HOUR_S if request.partials else PARTS_KEPT_S
-        yield from (path for path in layout.scratch.iterdir() if _is_older(path, scratch_kept_s))
+        for path in layout.scratch.iterdir():
+            if _is_older(path, scratch_kept_s) and not is_in_use(path):
+                yield path
     rejected_kept_s = 0.0 if request.partials else REJECTED_KEPT_S
     rejected = walk_files(layout.quarantine)
     yield from (path for path in rejected if _is_older(path, rejected_kept_s))
@@ -189,15 +184,6 @@ def list_strays(layout: Layout) -> Iterator[Path]:
         for path in walk_files(top):
             if path.suffix == ".tmp" and _is_older(path, GRACE_S):
                 yield path
-
-
-def is_being_written(part: Path) -> bool:
-    """Whether the owner of a file on its way lives: its lock tells, of other machines silence."""
-    key, owner = part.name.split(".", 1)[0], part.name.split(".")[1:-1]
-    if is_locked(part.with_name(f"{key}.lock")):
-        return True
-    is_of_here = bool(owner) and owner[-1].startswith(f"{name_machine()}-")
-    return not is_of_here and not _is_older(part, SILENCE_S)
 
 
 def _has_record(layout: Layout, path: Path) -> bool:

@@ -19,11 +19,11 @@ def hub() -> Iterator[FakeHub]:
 def spawn(
     program: ForkedProgram, hub: FakeHub, tmp_path: Path
 ) -> Iterator[Callable[..., ForkedChild]]:
-    """Starts a process that fetches `hf://acme/toy` into `tmp_path / "cache"`."""
+    """Starts a process that fetches into `tmp_path / "cache"`, `hf://acme/toy` if nothing else."""
     children: list[ForkedChild] = []
 
-    def start(*options: str) -> ForkedChild:
-        words = [str(CHILD), str(tmp_path / "cache"), hub.url, "hf://acme/toy", *options]
+    def start(*options: str, uri: str = "hf://acme/toy") -> ForkedChild:
+        words = [str(CHILD), str(tmp_path / "cache"), hub.url, uri, *options]
         children.append(program.start(words, os.environ, tmp_path, WARNINGS_ARE_ERRORS))
         return children[-1]
 

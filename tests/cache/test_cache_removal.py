@@ -1,5 +1,6 @@
 """What is removed is really gone, what others need stays, and nobody loses what is in use."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from nimctl.cache import Cache, CachedFile, removal
 from nimctl.cache.layout import Layout
-from nimctl.cache.leases import read_leases
+from nimctl.cache.leases import SILENCE_S, read_leases
 from nimctl.cache.upkeep import PruneRequest
 from nimctl.errors import FetchError
 
@@ -165,6 +166,26 @@ def test_the_lease_of_a_killed_process_is_ignored(stock: Stock, option: str) -> 
     assert len(stock.upkeep.remove({stock.key("acme/toy")}).records) == 1
     stock.upkeep.prune(PruneRequest())
     assert not any((stock.cache.root / "leases").iterdir())
+
+
+@pytest.mark.parametrize("ahead_s", [HOURS_S, 0.0, -HOURS_S])
+def test_a_server_on_another_machine_keeps_its_entry_until_long_silence(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    """Whatever the clock here says: the disk knows how long nothing was heard."""
+    entry, leases = stock.fetch("acme/toy"), stock.cache.root / "leases"
+    with stock.cache.lease(entry.path, entry.files, "a server"):
+        (path,) = leases.iterdir()
+        lease = json.loads(path.read_text())
+    path.write_text(json.dumps(lease | {"machine": "0badcafe", "host": "elsewhere"}))
+    now_s, request = time.time(), PruneRequest(max_bytes=0, unused_s=0.0)
+    monkeypatch.setattr(time, "time", lambda: now_s + 60.0 + ahead_s)
+    stock.upkeep.prune(request)
+    assert stock.cache.entries() == (entry,)
+    make_older(path, SILENCE_S + 1.0)
+    stock.upkeep.prune(request)
+    assert stock.cache.entries() == ()
+    assert not any(leases.iterdir())
 
 
 def test_the_one_used_longest_ago_goes_first_and_pins_hold(stock: Stock) -> None:

@@ -1,0 +1,163 @@
+"""What a running fetch is at work on, beside other processes, other hosts, and clocks that jump."""
+
+import fcntl
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_hub import FakeHub, Fault
+from forked_program import ForkedChild
+
+from nimctl.cache import BLOCK_BYTES, Cache
+from nimctl.cache.locks import POLL_S
+from nimctl.cache.part import OWNER_LOST_S
+from nimctl.cache.upkeep import PruneRequest, Upkeep
+
+SIZE_BYTES = 3 * BLOCK_BYTES + 5
+WEIGHTS = random.Random(3).randbytes(SIZE_BYTES)
+OTHER = {"other.safetensors": WEIGHTS[:5000]}
+NAME = "model.safetensors"
+HOUR_S = 3600
+WEEK_AND_DAY_S = 8 * 24 * HOUR_S
+Spawn = Callable[..., ForkedChild]
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    end_s = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end_s, f"never happened: {what}"
+        time.sleep(0.01)
+
+
+def upkeep(tmp_path: Path) -> Upkeep:
+    return Upkeep(Cache(tmp_path / "cache"))
+
+
+def partial(tmp_path: Path) -> set[Path]:
+    return set((tmp_path / "cache" / "partial").iterdir())
+
+
+def begin(hub: FakeHub, tmp_path: Path, spawn: Spawn, *options: str) -> ForkedChild:
+    """A child that has one block and waits for the next one."""
+    hub.add_model("acme/toy", {NAME: WEIGHTS})
+    hub.add_fault(NAME, Fault(kind="stall", at_byte=BLOCK_BYTES))
+    child = spawn(*options)
+    wait_until(
+        lambda: [p.kept_bytes for p in upkeep(tmp_path).list_parts()] == [BLOCK_BYTES],
+        "a block on disk",
+    )
+    return child
+
+
+def fall_silent(tmp_path: Path) -> None:
+    """Nothing was heard for long of whoever is at work."""
+    then_s = time.time() - OWNER_LOST_S - 60
+    for path in partial(tmp_path):
+        os.utime(path, (then_s, then_s))
+
+
+def result(child: ForkedChild) -> tuple[int, str]:
+    """Exit code and last line; a traceback is a bug."""
+    output, errors = child.communicate(timeout=60)
+    assert "Traceback" not in errors, errors
+    return child.wait(), (output.strip().splitlines() or [""])[-1]
+
+
+def brought(child: ForkedChild) -> dict[str, bytes]:
+    """What a child fetched."""
+    code, line = result(child)
+    assert code == 0, line
+    return {path.name: path.read_bytes() for path in Path(line).iterdir()}
+
+
+def check_nothing_was_lost(hub: FakeHub, child: ForkedChild) -> None:
+    """The child goes on with all that it had."""
+    hub.release()
+    assert brought(child) == {NAME: WEIGHTS}
+    assert hub.served("acme/toy", NAME) == SIZE_BYTES
+
+
+def fetch_other(hub: FakeHub, spawn: Spawn, *options: str) -> None:
+    hub.add_model("acme/other", OTHER)
+    assert brought(spawn(*options, uri="hf://acme/other")) == OTHER
+
+
+@pytest.mark.parametrize("flock", ["flock", "no-flock"])
+def test_a_clock_that_jumps_ahead_deletes_nothing_that_is_being_written(
+    hub: FakeHub, tmp_path: Path, spawn: Spawn, flock: str
+) -> None:
+    child = begin(hub, tmp_path, spawn, flock)
+    live = partial(tmp_path)
+    fetch_other(hub, spawn, f"clock={WEEK_AND_DAY_S}")
+    assert partial(tmp_path) == live
+    check_nothing_was_lost(hub, child)
+
+
+def test_what_was_left_for_a_week_goes(hub: FakeHub, tmp_path: Path, spawn: Spawn) -> None:
+    child = begin(hub, tmp_path, spawn)
+    child.kill()
+    child.wait()
+    fetch_other(hub, spawn, f"clock={WEEK_AND_DAY_S - 2 * 24 * 3600}")
+    assert len(upkeep(tmp_path).list_parts()) == 1
+    hub.add_model("acme/other", {**OTHER, "more": WEIGHTS[:6000]})
+    assert len(brought(spawn(f"clock={WEEK_AND_DAY_S}", uri="hf://acme/other"))) == 2
+    assert partial(tmp_path) == set()
+
+
+@pytest.mark.parametrize("flock", ["flock", "no-flock"])
+@pytest.mark.parametrize("machine", ["here", "machine=0badcafe"])
+def test_pruning_leaves_what_is_being_written(
+    hub: FakeHub, tmp_path: Path, spawn: Spawn, flock: str, machine: str
+) -> None:
+    child = begin(hub, tmp_path, spawn, flock, machine)
+    live = partial(tmp_path)
+    assert [part.is_live for part in upkeep(tmp_path).list_parts()] == [True]
+    assert upkeep(tmp_path).prune(PruneRequest(partials=True)).leftovers == ()
+    assert partial(tmp_path) == live
+    check_nothing_was_lost(hub, child)
+
+
+def test_the_folder_of_a_source_at_work_stays(hub: FakeHub, tmp_path: Path, spawn: Spawn) -> None:
+    fetch_other(hub, spawn)
+    scratch = Cache(tmp_path / "cache").scratch_folder
+    for name in ("live", "left"):
+        (scratch / name).mkdir(parents=True)
+        os.utime(scratch / name, (1, 1))
+    descriptor = os.open(scratch / "live", os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        upkeep(tmp_path).prune(PruneRequest(partials=True))
+        assert [path.name for path in scratch.iterdir()] == ["live"]
+        (scratch / "left").mkdir()
+        os.utime(scratch / "left", (1, 1))
+        hub.add_model("acme/other", {**OTHER, "more": WEIGHTS[:6000]})
+        assert len(brought(spawn(uri="hf://acme/other"))) == 2
+        assert [path.name for path in scratch.iterdir()] == ["live"]
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("ahead_s", [HOUR_S, -HOUR_S])
+def test_a_host_whose_clock_is_wrong_takes_nothing_from_one_that_lives(
+    hub: FakeHub, tmp_path: Path, spawn: Spawn, ahead_s: int
+) -> None:
+    first = begin(hub, tmp_path, spawn, "machine=0badcafe", "no-flock")
+    second = spawn("no-flock", f"clock={ahead_s}")
+    assert "event Waiting\n" in iter(second.stdout.readline, "")
+    time.sleep(3 * POLL_S)
+    check_nothing_was_lost(hub, first)
+    assert brought(second) == {NAME: WEIGHTS}
+
+
+@pytest.mark.parametrize("ahead_s", [HOUR_S, -HOUR_S])
+def test_a_wrong_clock_waits_for_no_host_that_is_gone(
+    hub: FakeHub, tmp_path: Path, spawn: Spawn, ahead_s: int
+) -> None:
+    first = begin(hub, tmp_path, spawn, "machine=0badcafe", "no-flock")
+    first.kill()
+    first.wait()
+    fall_silent(tmp_path)
+    assert brought(spawn("no-flock", f"clock={ahead_s}")) == {NAME: WEIGHTS}
