@@ -177,8 +177,17 @@ class Layout:
                 f"the cache {self.root} has layout {found}, this nimctl knows {LAYOUT_VERSION}",
                 hint="use the nimctl that wrote it, or choose another cache folder",
             )
-        for folder in (self.partial, self.quarantine, self.blobs):
+        for folder in self._made:
             self.make_folder(folder)
+
+    @property
+    def _made(self) -> tuple[Path, ...]:
+        return self.partial, self.quarantine, self.blobs
+
+    @property
+    def is_made(self) -> bool:
+        """Whether all that `create` makes is still there."""
+        return all(map(_is_folder, self._made))
 
     def _make_root(self) -> None:
         try:
@@ -349,6 +358,25 @@ def disk_failures_in_words(root: Path) -> Iterator[None]:
                 hint="choose a cache folder with a shorter path, or on another disk",
             ) from error
         raise
+
+
+@contextmanager
+def removal_in_words(layout: Layout) -> Iterator[None]:
+    """Turn the loss of the cache itself, while files are brought, into an error a user can act on.
+
+    Raises:
+        FetchError: instead of the FileNotFoundError of the body, where folders are gone that
+            `Layout.create` made before.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if layout.is_made:
+            raise
+        raise FetchError(
+            f"the cache {layout.root} was removed while files were fetched into it",
+            hint="run the same command again",
+        ) from error
 
 
 def _place(top: Path, uri: SourceUri) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from nimctl.cache.deriving import derive_entry
 from nimctl.cache.entry import CachedFile, CacheEntry, FetchPlan
 from nimctl.cache.known import is_all_of
-from nimctl.cache.layout import Layout, count_bytes, disk_failures_in_words
+from nimctl.cache.layout import Layout, count_bytes, disk_failures_in_words, removal_in_words
 from nimctl.cache.patience import RetryPolicy, list_patiently
 from nimctl.cache.planning import plan_listed, plan_of_entry, plan_pinned
 from nimctl.cache.progress import FileDone, Note, OnProgress, Progress, ignore_progress
@@ -128,9 +128,10 @@ class Cache:
                     raise _damaged(found, damaged, "nothing can be fetched offline")
         with disk_failures_in_words(self.root):
             self._layout.create()
-            self._delete_leftovers()
-            with self._hold(f"a fetch of {request.uri}"):
-                return self._bring(request, source, on_progress, listing)
+            with removal_in_words(self._layout):
+                self._delete_leftovers()
+                with self._hold(f"a fetch of {request.uri}"):
+                    return self._bring(request, source, on_progress, listing)
 
     def _delete_leftovers(self) -> None:
         # Locks are imported where something is fetched: finding all here does not need them.

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from fake_hub import FakeHub, Fault
 from forked_program import ForkedChild
 
 from nimctl.cache import BLOCK_BYTES, Cache
+from nimctl.cache.fetching import FILES_AT_ONCE
+from nimctl.cache.leases import read_leases
 from nimctl.cache.locks import POLL_S
 from nimctl.cache.part import OWNER_LOST_S
 from nimctl.cache.upkeep import PruneRequest, Upkeep
@@ -161,3 +164,49 @@ def test_a_wrong_clock_waits_for_no_host_that_is_gone(
     first.wait()
     fall_silent(tmp_path)
     assert brought(spawn("no-flock", f"clock={ahead_s}")) == {NAME: WEIGHTS}
+
+
+@pytest.mark.parametrize("folder", ["", "partial"])
+@pytest.mark.parametrize("files_more", [0, 6])
+def test_a_cache_that_is_deleted_under_a_fetch_is_told_and_fetched_anew(
+    hub: FakeHub, tmp_path: Path, spawn: Spawn, folder: str, files_more: int
+) -> None:
+    """More files than are brought at once: the last ones begin when it is gone."""
+    more = {f"{n}.safetensors": WEIGHTS[n : n + 9000] for n in range(files_more)}
+    files = {NAME: WEIGHTS, **more}
+    hub.add_model("acme/toy", files)
+    for path in files:
+        hub.add_fault(path, Fault(kind="stall", at_byte=5000))
+    child = spawn()
+    begun = min(len(files), FILES_AT_ONCE)
+    wait_until(lambda: len(upkeep(tmp_path).list_parts()) == begun, "what is brought at once")
+    assert hub.stalled.wait(30)
+    shutil.rmtree(tmp_path / "cache" / folder)
+    hub.release()
+    code, line = result(child)
+    assert (code, line.partition(":")[0]) == (4, "fetch-failed")
+    if not folder:
+        assert line.endswith("cache was removed while files were fetched into it")
+    assert brought(spawn()) == files
+
+
+@pytest.mark.parametrize("flock", ["flock", "no-flock"])
+def test_processes_that_want_different_models_bring_what_these_share_once(
+    hub: FakeHub, tmp_path: Path, spawn: Spawn, flock: str
+) -> None:
+    models = {
+        "acme/one": {"shared.safetensors": WEIGHTS, "one.safetensors": WEIGHTS[1:]},
+        "acme/two": {"shared.safetensors": WEIGHTS, "two.safetensors": WEIGHTS[2:]},
+    }
+    for name, files in models.items():
+        hub.add_model(name, files)
+    hub.add_fault("shared.safetensors", Fault(kind="stall", at_byte=BLOCK_BYTES))
+    children = [(spawn(flock, uri=f"hf://{name}"), name) for name in [*models, *models]]
+    layout = Cache(tmp_path / "cache").layout
+    wait_until(lambda: len(read_leases(layout)) == len(children), "all of them fetch")
+    assert hub.stalled.wait(30)
+    hub.release()
+    for child, name in children:
+        assert brought(child) == models[name]
+    assert sum(hub.served(name, "shared.safetensors") for name in models) == SIZE_BYTES
+    assert hub.served("acme/one", "one.safetensors") == SIZE_BYTES - 1
