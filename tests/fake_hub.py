@@ -35,6 +35,7 @@ class FakeHub(FaultyServers):
 
     Attributes:
         api_faults: Faults of the kinds `status` and `silent` that the hub's next answers are.
+        kept: Commits that a name no longer leads to, and that still have their files.
         tree: What the hub lists in place of the truth.
         page_size: Entries on each page of a tree; None is all of them on one.
         endless_tree: What the hub lists on the page of a number, and always promises one more.
@@ -50,6 +51,7 @@ class FakeHub(FaultyServers):
         super().__init__()
         self.token = token
         self.models: dict[str, Model] = {}
+        self.kept: dict[str, Model] = {}
         self.api_faults: list[Fault] = []
         self.tree: list[dict[str, object]] | None = None
         self.page_size: int | None = None
@@ -159,6 +161,7 @@ class HubHandler(_HubFiles):
         self.send(200, json.dumps(body).encode(), Content_Type="application/json", **headers)
 
     def _answer_resolve(self, name: str, model: Model, revision: str, path: str) -> None:
+        model = self.hub.kept.get(revision, model)
         if model.gated:
             self.send(403, X_Error_Code="GatedRepo")
         elif revision not in ("main", model.commit):
@@ -167,7 +170,7 @@ class HubHandler(_HubFiles):
             self.send(404, X_Error_Code="EntryNotFound")
         elif model.is_lfs(path):
             sha256 = self.hub.sha256(model.files[path])
-            address = f"{self.hub.storage_url}/{name}?path={quote(path)}"
+            address = f"{self.hub.storage_url}/{name}?path={quote(path)}&commit={model.commit}"
             refresh = f"{self.hub.url}/api/models/{name}/xet-read-token/{model.commit}"
             xet_hash = self.hub.xet_hashes.get(path)
             xet = {"X_Xet_Hash": xet_hash, "X_Xet_Refresh_Route": refresh} if xet_hash else {}
@@ -203,12 +206,15 @@ class StorageHandler(_HubFiles):
         address = urlsplit(self.path)
         query = parse_qs(address.query)
         name, path = unquote(address.path).strip("/"), query["path"][0]
-        if query.get("signature", [str(self.hub.signature)]) != [str(self.hub.signature)]:
+        commit, signature = query.get("commit", [""])[0], query.get("signature", [""])[0]
+        model = self.hub.kept.get(commit, self.hub.models.get(name))
+        is_gone = commit and model is not None and model.commit != commit
+        if is_gone or signature not in ("", str(self.hub.signature)):
             self.send(403)
-        elif name not in self.hub.models or path not in self.hub.models[name].files:
+        elif model is None or path not in model.files:
             self.send(404)
         else:
-            content = self.hub.models[name].files[path]
+            content = model.files[path]
             self.send_file(f"{name}/{path}", path, content, self.hub.sha256(content)[:32])
 
 

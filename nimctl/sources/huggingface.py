@@ -11,7 +11,14 @@ from functools import partial
 from threading import Lock
 from urllib.parse import quote, urlsplit
 
-from nimctl.core.source import ByteStream, Listing, RemoteFile, SourceUri, limit_listing
+from nimctl.core.source import (
+    ByteStream,
+    Listing,
+    RemoteFile,
+    SourceChangedError,
+    SourceUri,
+    limit_listing,
+)
 from nimctl.errors import AccessDeniedError, FetchError, NotFoundError, UnreachableError
 from nimctl.sources.access import SourceAccess
 from nimctl.sources.http_transfer import HttpTransfer
@@ -124,7 +131,7 @@ class HuggingFaceSource:
             start_bytes,
             end_bytes,
             secrets=self._secrets,
-            explain=partial(self._explain, listing.uri),
+            explain=partial(self._explain_listed, listing),
         )
 
     def close(self) -> None:
@@ -151,6 +158,17 @@ class HuggingFaceSource:
     @property
     def _host(self) -> str:
         return urlsplit(self.endpoint).netloc
+
+    def _explain_listed(
+        self, listing: Listing, status: int, headers: Mapping[str, str]
+    ) -> FetchError | None:
+        """The same for a file of a commit that was listed just now."""
+        is_gone = headers.get("X-Error-Code") == "RevisionNotFound"
+        if is_gone and listing.revision != listing.uri.revision:
+            return SourceChangedError(
+                f"commit {listing.revision} of {listing.uri} is no longer on {self._host}"
+            )
+        return self._explain(listing.uri, status, headers)
 
     def _explain(
         self, uri: SourceUri, status: int, headers: Mapping[str, str]
