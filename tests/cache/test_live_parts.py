@@ -4,6 +4,7 @@ import fcntl
 import os
 import random
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -210,3 +211,22 @@ def test_processes_that_want_different_models_bring_what_these_share_once(
         assert brought(child) == models[name]
     assert sum(hub.served(name, "shared.safetensors") for name in models) == SIZE_BYTES
     assert hub.served("acme/one", "one.safetensors") == SIZE_BYTES - 1
+
+
+def test_a_host_that_wakes_up_ends_in_words_after_another_went_on_with_its_part(
+    hub: FakeHub, tmp_path: Path, spawn: Spawn
+) -> None:
+    first = begin(hub, tmp_path, spawn, "machine=0badcafe", "no-flock")
+    first.send_signal(signal.SIGSTOP)
+    fall_silent(tmp_path)
+    second = brought(spawn("no-flock"))
+    assert second == {NAME: WEIGHTS}
+    assert hub.served("acme/toy", NAME) == SIZE_BYTES
+    hub.release()
+    first.send_signal(signal.SIGCONT)
+    code, line = result(first)
+    assert (code, line.partition(":")[0]) == (4, "fetch-failed")
+    assert "this one was silent too long" in line
+    assert brought(spawn("offline", "no-sockets")) == second
+    assert upkeep(tmp_path).verify(deep=True).faults == ()
+    assert partial(tmp_path) == set()
