@@ -18,6 +18,8 @@ class ListingStarted(NamedTuple):
 class FetchStarted(NamedTuple):
     """What is to be done is known.
 
+    It is told again where the source changed meanwhile: all is counted anew from there.
+
     Attributes:
         files: Number of files of the model.
         total_bytes: Their size, as far as it is known.
@@ -37,7 +39,10 @@ class FetchAdvanced(NamedTuple):
 
 
 class FileStarted(NamedTuple):
-    """A transfer begins; `done_bytes` of the file were kept from an earlier one."""
+    """A transfer begins; `done_bytes` of the file were kept from an earlier one.
+
+    It is told once in a fetch, also where the bytes arrive damaged and are brought once more.
+    """
 
     path: str
     size_bytes: int | None

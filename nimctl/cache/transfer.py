@@ -69,7 +69,7 @@ class Transfer:
                 self.layout, name, self.file.size_bytes, lock_is_certain=lock_is_certain
             ) as part:
                 try:
-                    hashed = self._receive(part, is_fixed, on_progress)
+                    hashed = self._receive(part, is_fixed, on_progress, is_told=bool(rejected))
                     if hashed.digest == self.file.digest:
                         return self._publish(part, hashed, on_progress)
                     if hashed.digest is not None:
@@ -81,18 +81,25 @@ class Transfer:
                         part.discard()
         raise self._mismatch(*rejected)
 
-    def _receive(self, part: Part, is_fixed: bool, on_progress: OnProgress) -> Hashed:
-        """Bring what the part lacks, and hash all of it meanwhile."""
+    def _receive(
+        self, part: Part, is_fixed: bool, on_progress: OnProgress, *, is_told: bool
+    ) -> Hashed:
+        """Bring what the part lacks, and hash all of it meanwhile.
+
+        Args:
+            is_told: That the transfer begins was told; told anew its counter would go back.
+        """
         patience = Patience(self.policy, self.file.path, on_progress, self.stop)
         intake = self.dispatch.add(self.file, part, patience, is_fixed=is_fixed)
         try:
-            on_progress(
-                FileStarted(
-                    path=self.file.path,
-                    size_bytes=self.file.size_bytes,
-                    done_bytes=intake.received_bytes,
+            if not is_told:
+                on_progress(
+                    FileStarted(
+                        path=self.file.path,
+                        size_bytes=self.file.size_bytes,
+                        done_bytes=intake.received_bytes,
+                    )
                 )
-            )
             hashed = hash_arriving(self.dispatch, intake)
             if self.file.digest is None and not intake.is_end_sure:
                 on_progress(Note(text=self._doubt(hashed)))

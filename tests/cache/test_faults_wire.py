@@ -8,14 +8,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_hub import FakeHub, Fault
 
-from nimctl.cache import BLOCK_BYTES, Cache, FetchAdvanced, FetchRequest, Progress, RetryPolicy
+from nimctl.cache import (
+    BLOCK_BYTES,
+    Cache,
+    FetchAdvanced,
+    FetchRequest,
+    FetchStarted,
+    FileAdvanced,
+    FileStarted,
+    Progress,
+    RetryPolicy,
+)
 from nimctl.core.source import parse_source_uri
 from nimctl.errors import (
     AccessDeniedError,
@@ -54,10 +64,15 @@ def address(hub: FakeHub, kind: str) -> str:
 
 
 def fetch(
-    hub: FakeHub, tmp_path: Path, kind: str = "hub", *, stall_timeout_s: float = 1.0
+    hub: FakeHub,
+    tmp_path: Path,
+    kind: str = "hub",
+    *,
+    stall_timeout_s: float = 1.0,
+    events: list[Progress] | None = None,
 ) -> tuple[bytes, list[Progress]]:
-    """The bytes under the final name, and all that was told."""
-    cache, events = Cache(tmp_path / "cache", patience=QUICK), []
+    """The bytes under the final name, and all that was told: into `events` in any case."""
+    cache, events = Cache(tmp_path / "cache", patience=QUICK), [] if events is None else events
     uri = parse_source_uri(address(hub, kind))
     access = SourceAccess(
         scratch_folder=cache.scratch_folder,
@@ -66,12 +81,28 @@ def fetch(
         hf_token=hub.token,
         stall_timeout_s=stall_timeout_s,
     )
-    with closing(open_source(uri, access)) as source:
-        entry = cache.fetch(FetchRequest(uri=uri), source, events.append)
+    try:
+        with closing(open_source(uri, access)) as source:
+            entry = cache.fetch(FetchRequest(uri=uri), source, events.append)
+    finally:
+        check_counters(events)
     (file,) = entry.files
-    counted = [event.done_bytes for event in events if isinstance(event, FetchAdvanced)]
-    assert counted == sorted(counted)
     return (entry.path / file.path).read_bytes(), events
+
+
+def check_counters(events: list[Progress]) -> None:
+    """After each beginning of a fetch no counter goes back, of all files and of each."""
+    reached: dict[str | None, int] = {}
+    for event in events:
+        match event:
+            case FetchStarted(done_bytes=done_bytes):
+                reached = {None: done_bytes}
+            case FetchAdvanced(done_bytes=done_bytes):
+                assert done_bytes >= reached[None]
+                reached[None] = done_bytes
+            case FileStarted() | FileAdvanced():
+                assert event.done_bytes >= reached.get(event.path, 0)
+                reached[event.path] = event.done_bytes
 
 
 def check_nothing_shows(tmp_path: Path) -> None:
@@ -222,6 +253,22 @@ def test_a_file_that_changes_on_the_way_is_brought_as_it_is_now(
     finally:
         changing.join()
     assert found == other
+
+
+@pytest.mark.parametrize("times", [1, ALWAYS])
+def test_the_counter_of_a_damaged_file_waits_until_as_much_is_here_again(
+    hub: FakeHub, tmp_path: Path, times: int
+) -> None:
+    """Slowly enough to be told several times."""
+    hub.add_model("acme/toy", {NAME: WEIGHTS})
+    hub.rate_bytes_s = 2 * BLOCK_BYTES
+    hub.add_fault(NAME, Fault(kind="corrupt", at_byte=SIZE_BYTES - 9, times=times))
+    events: list[Progress] = []
+    with nullcontext() if times == 1 else pytest.raises(DigestMismatchError):
+        fetch(hub, tmp_path, events=events)
+    reached = [event.done_bytes for event in events if isinstance(event, FileAdvanced)]
+    assert len(reached) > 2
+    assert sum(isinstance(event, FileStarted) for event in events) == 1
 
 
 def test_a_place_that_asks_for_silence_is_asked_once_in_each_window(
