@@ -115,7 +115,16 @@ def read_leases(layout: Layout) -> tuple[Lease, ...]:
 
 def list_dead_leases(layout: Layout) -> tuple[Path, ...]:
     """The files of leases whose owner is gone."""
-    return tuple(path for path in walk_files(layout.leases) if _read_lease(path) is None)
+    return tuple(path for path in walk_files(layout.leases) if _is_dead(path))
+
+
+def _is_dead(path: Path) -> bool:
+    if path.suffix == ".json":
+        return _read_lease(path) is None
+    try:
+        return measure_silence_s(path) > SILENCE_S
+    except FileNotFoundError:  # it has just become a lease
+        return False
 
 
 def _read_lease(path: Path) -> Lease | None:

@@ -106,8 +106,11 @@ def prune(layout: Layout, request: PruneRequest) -> Pruning:
     """
     plan = plan_pruning(layout, request)
     remove_entries(layout, {record.key for record in plan.removal.records})
-    for path in (*plan.leftovers, *(code.path for code in plan.compiled)):
-        discard(layout, path)
+    for path in plan.leftovers:
+        if not is_in_use(path):  # a fetch may have taken a lock meanwhile
+            discard(layout, path)
+    for code in plan.compiled:
+        discard(layout, code.path)
     discard_blobs(layout, plan.orphans)
     empty_trash(layout)
     return plan

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 
 import pytest
 from cache_stock import HOURS_S, QUICK, SHARED, WEIGHTS, Stock, make_older, read_files, sha256_of
@@ -18,10 +20,11 @@ from forked_program import ForkedChild, ForkedProgram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimctl.cache import Cache, CachedFile, removal
+from nimctl.cache import Cache, CachedFile, ignore_progress, pruning, removal
 from nimctl.cache.layout import Layout
 from nimctl.cache.leases import SILENCE_S, read_leases
-from nimctl.cache.upkeep import PruneRequest
+from nimctl.cache.locks import WorkLock, is_held
+from nimctl.cache.upkeep import PruneRequest, Removal
 from nimctl.errors import FetchError
 
 REMOVER = Path(__file__).with_name("remover_child.py")
@@ -250,6 +253,37 @@ def test_leftovers_go_and_what_may_be_of_use_stays(stock: Stock) -> None:
     make_older(root / "partial" / "sha256-ff.00000000-00000000.part", HOURS_S)
     stock.upkeep.prune(PruneRequest(partials=True))
     assert not any(name.startswith("partial/") for name in list_files(root))
+
+
+def test_a_lock_that_is_taken_while_a_cache_is_pruned_stays(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody held it when it was planned what goes; a fetch takes it before that is done."""
+    path, real = stock.cache.root / "partial" / "sha256-ff.lock", pruning.remove_entries
+    path.write_text("")
+    make_older(path, 2 * HOURS_S)
+    taken = WorkLock(path, "model.safetensors", ignore_progress, Event())
+
+    def remove_entries(layout: Layout, keys: Collection[str]) -> Removal:
+        taken.__enter__()
+        return real(layout, keys)
+
+    monkeypatch.setattr(pruning, "remove_entries", remove_entries)
+    try:
+        assert path in stock.upkeep.prune(PruneRequest()).leftovers
+        assert is_held(path)
+    finally:
+        taken.__exit__(None, None, None)
+    assert not path.exists()
+
+
+def test_a_lease_that_is_just_being_written_stays(stock: Stock) -> None:
+    leases = stock.cache.root / "leases"
+    for name in ("begun", "left"):
+        (leases / f"{name}.tmp").write_text("{")
+    make_older(leases / "left.tmp", SILENCE_S + 1.0)
+    stock.upkeep.prune(PruneRequest())
+    assert [path.name for path in leases.iterdir()] == ["begun.tmp"]
 
 
 def test_what_a_record_of_another_nimctl_needs_stays(stock: Stock) -> None:
