@@ -261,7 +261,7 @@ def test_the_counter_of_a_damaged_file_waits_until_as_much_is_here_again(
 ) -> None:
     """Slowly enough to be told several times."""
     hub.add_model("acme/toy", {NAME: WEIGHTS})
-    hub.rate_bytes_s = 2 * BLOCK_BYTES
+    hub.rate_bytes_s = 3 * BLOCK_BYTES
     hub.add_fault(NAME, Fault(kind="corrupt", at_byte=SIZE_BYTES - 9, times=times))
     events: list[Progress] = []
     with nullcontext() if times == 1 else pytest.raises(DigestMismatchError):
@@ -401,3 +401,20 @@ def test_failed_fetches_leave_no_threads_and_no_descriptors(hub: FakeHub, tmp_pa
     assert list_ours() == []
     assert count_open() <= before + 2
     assert not os.path.lexists(tmp_path / "cache" / "partial" / f"sha256-{SHA256}.lock")
+
+
+def test_the_counter_of_a_file_whose_kept_blocks_are_lost_waits_too(
+    hub: FakeHub, tmp_path: Path
+) -> None:
+    """As a power cut leaves them: noted, and empty."""
+    hub.add_model("acme/toy", {NAME: WEIGHTS})
+    hub.add_fault(NAME, Fault(kind="drop", at_byte=SIZE_BYTES - 5, times=ALWAYS))
+    with pytest.raises(UnreachableError):
+        fetch(hub, tmp_path)
+    hub.faults.clear()
+    (part,) = (tmp_path / "cache" / "partial").glob("*.part")
+    assert part.stat().st_size == SIZE_BYTES
+    with part.open("r+b") as stream:
+        stream.write(bytes(BLOCK_BYTES))
+    hub.rate_bytes_s = BLOCK_BYTES
+    assert fetch(hub, tmp_path)[0] == WEIGHTS
