@@ -5,12 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nimctl.cache.abandoned import count_kept_blocks, count_room
 from nimctl.cache.blocks import BLOCK_BYTES
 from nimctl.cache.entry import CachedFile, CacheEntry
 from nimctl.cache.layout import Layout, walk_files
 from nimctl.cache.leases import Lease
 from nimctl.cache.leftovers import is_being_written
-from nimctl.cache.part import count_kept_blocks, count_room
 from nimctl.cache.pins import Pin, read_pins
 from nimctl.cache.records import list_missing, read_records
 from nimctl.cache.removal import find_users, list_workspaces, plan_removal

@@ -21,6 +21,11 @@ _DIGEST_BYTES = 32
 _RECORDS_AT_ONCE = 1024
 
 
+def journal_of(part: Path) -> Path:
+    """Where the journal of a part lies."""
+    return part.with_suffix(".blocks")
+
+
 class NotedBlocks:
     """The BLAKE3 of blocks by their number, in little memory: a file of 100 GB has 400,000."""
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from nimctl.cache.abandoned import count_kept_blocks
 from nimctl.cache.blocks import BLOCK_BYTES
 from nimctl.cache.layout import Layout
 from nimctl.cache.owners import Owner, parse_owner
-from nimctl.cache.part import count_kept_blocks
 from nimctl.cache.planning import plan_pinned
 from nimctl.cache.request import FetchRequest
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
+from nimctl.cache.abandoned import count_kept_blocks, count_room, find_parts
 from nimctl.cache.blocks import BLOCK_BYTES
 from nimctl.cache.entry import CacheEntry, FetchPlan, PlannedFile
 from nimctl.cache.known import content_key, find_blob
 from nimctl.cache.layout import Layout
-from nimctl.cache.part import count_kept_blocks, count_room, find_parts
 from nimctl.cache.request import FetchRequest
 from nimctl.core.source import Listing, RemoteFile
 from nimctl.core.units import format_file_bytes

@@ -4,13 +4,14 @@ import secrets
 from dataclasses import dataclass
 from threading import Event
 
+from nimctl.cache.abandoned import open_part
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.entry import CachedFile
 from nimctl.cache.hashing import HASHERS, Hashed, hash_arriving
 from nimctl.cache.known import content_key, find_blob
 from nimctl.cache.layout import Layout
 from nimctl.cache.locks import WorkLock
-from nimctl.cache.part import Part, open_part
+from nimctl.cache.part import Part
 from nimctl.cache.patience import Patience, RetryPolicy
 from nimctl.cache.progress import (
     FileDone,

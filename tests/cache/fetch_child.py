@@ -1,9 +1,10 @@
 """A process that fetches one model, so that tests can kill, limit and race it.
 
 Usage: fetch_child.py ROOT ENDPOINT URI [no-flock] [no-sockets] [offline] [limit=BYTES]
-       [clock=SECONDS] [machine=NAME]
+       [clock=SECONDS] [machine=NAME] [shared-disk]
 
-Its clock is so much ahead, and it takes itself for a process of another machine.
+Its clock is so much ahead, it takes itself for a process of another machine, and the disk for one
+that several machines share.
 """
 
 import fcntl
@@ -26,6 +27,8 @@ def main(root: str, endpoint: str, uri: str, *options: str) -> int:
     if "no-sockets" in options:
         socket.socket.connect = refuse
         socket.getaddrinfo = refuse
+    if "shared-disk" in options:
+        owners.OWN_DISKS = frozenset()
     for option in options:
         if option.startswith("limit="):
             limit = int(option.removeprefix("limit="))

@@ -14,11 +14,11 @@ from faulty_server import FaultyServers, FileHandler
 from large_content import LargeContent
 
 from nimctl.cache import BLOCK_BYTES, RetryPolicy, ignore_progress
+from nimctl.cache.abandoned import open_part
 from nimctl.cache.blocks import count_blocks, span_of_block
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.journal import Journal, read_journal
 from nimctl.cache.layout import Layout
-from nimctl.cache.part import open_part
 from nimctl.cache.patience import Patience
 from nimctl.cache.receiving import receive_spans
 from nimctl.core.source import Source, parse_source_uri
@@ -114,7 +114,7 @@ def test_blocks_beyond_4_gib_are_gone_on_with(
         for connection in connections:
             connection.start()
         try:
-            assert all(dispatch.wait_for_block(intake, block) for block in sorted(missing))
+            assert all(dispatch.wait_for_blocks(intake, block, 1) for block in sorted(missing))
         finally:
             dispatch.stop()
             for connection in connections:
@@ -128,7 +128,7 @@ def test_blocks_beyond_4_gib_are_gone_on_with(
                 wanted = CONTENT[span.start_bytes : span.end_bytes]
                 stream.seek(span.start_bytes)
                 assert stream.read(BLOCK_BYTES) == wanted
-                assert noted[block] == blake3(wanted).digest()
+                assert noted.take(block) == blake3(wanted).digest()
     brought = len(missing) * BLOCK_BYTES - (-SIZE % BLOCK_BYTES)
     assert server.sent_bytes["large"] - 1 == brought  # and the first byte, for the listing
     assert path.stat().st_blocks * 512 < 2 * brought

@@ -22,10 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nimctl.cache import BLOCK_BYTES, Cache, RetryPolicy, ignore_progress
+from nimctl.cache.abandoned import count_kept_blocks
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.hashing import hash_arriving
 from nimctl.cache.owners import name_machine
-from nimctl.cache.part import Part, count_kept_blocks
+from nimctl.cache.part import Part
 from nimctl.cache.patience import Patience
 from nimctl.core.source import RemoteFile
 from nimctl.errors import FetchError
