@@ -1,6 +1,7 @@
 """One fetch from beginning to end: list, choose, check room, bring files at once, publish."""
 
-from threading import Event
+import os
+from threading import Event, Semaphore
 
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.entry import CachedFile, CacheEntry, FetchPlan
@@ -111,10 +112,12 @@ class Fetch:
         """Bring every file: some threads hash one each, others are connections for all of them."""
         stop = Event()
         dispatch = Dispatch(self._source.connections, self._policy.trickle_s)
+        turns = Semaphore(len(os.sched_getaffinity(0)))
         transfers = [
             Transfer(
                 layout=self._layout,
                 dispatch=dispatch,
+                turns=turns,
                 listing=listing,
                 file=file,
                 policy=self._policy,

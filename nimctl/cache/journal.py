@@ -37,6 +37,9 @@ class NotedBlocks:
     def __len__(self) -> int:
         return len(self._numbers)
 
+    def __contains__(self, block: int) -> bool:
+        return block in self._numbers
+
     def __iter__(self) -> Iterator[int]:
         """Their numbers, in order."""
         block = self._numbers.first_within(0)

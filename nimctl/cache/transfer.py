@@ -2,7 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
-from threading import Event
+from threading import Event, Semaphore
 
 from nimctl.cache.abandoned import open_part
 from nimctl.cache.dispatch import Dispatch
@@ -29,10 +29,14 @@ class Transfer:
     """One file to bring; `run` may be called from any thread.
 
     Its bytes come through the connections that serve `dispatch`.
+
+    Attributes:
+        turns: As in `hash_arriving`.
     """
 
     layout: Layout
     dispatch: Dispatch
+    turns: Semaphore
     listing: Listing
     file: RemoteFile
     policy: RetryPolicy
@@ -101,7 +105,7 @@ class Transfer:
                         done_bytes=intake.received_bytes,
                     )
                 )
-            hashed = hash_arriving(self.dispatch, intake)
+            hashed = hash_arriving(self.dispatch, intake, self.turns)
             if self.file.digest is None and not intake.is_end_sure:
                 on_progress(Note(text=self._doubt(hashed)))
             return hashed

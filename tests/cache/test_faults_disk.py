@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
+from threading import Event, Semaphore
 
 import pytest
 from blake3 import blake3
@@ -319,7 +319,7 @@ def test_bytes_that_vanish_from_a_part_are_no_shorter_file(stock: Stock) -> None
     intake = dispatch.add(file, part, patience, is_fixed=True)
     os.truncate(path, BLOCK_BYTES // 2)
     with closing(part), pytest.raises(OSError, match="gone"):
-        hash_arriving(dispatch, intake)
+        hash_arriving(dispatch, intake, Semaphore())
 
 
 def test_a_disk_that_fails_while_bytes_arrive_is_told_though_it_takes_the_rest(
