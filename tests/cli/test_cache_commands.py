@@ -11,6 +11,7 @@ from cache_stock import edit, sha256_of
 from fake_hub import FakeHub
 
 from nimctl.cache import Cache, FetchRequest
+from nimctl.cache.owners import this_process
 from nimctl.cache.upkeep import Upkeep
 from nimctl.core.source import parse_source_uri
 from nimctl.sources import SourceAccess, open_source
@@ -43,7 +44,9 @@ def blob_of(cache: Cache) -> Path:
 
 def test_everything_is_listed_with_who_keeps_it(stocked) -> None:
     cache, entry, run_cache = stocked
-    (cache.root / "partial" / f"sha256-{'f' * 64}.00000000-00000000.part").write_bytes(b"half")
+    part = cache.root / "partial" / f"sha256-{'f' * 64}.00000000-00000000.part"
+    part.write_bytes(b"half")
+    part.with_name(f"sha256-{'f' * 64}.lock").write_text(f"{this_process()}\n")
     assert run_cache("pin", "toy").returncode == 0
     with cache.lease(entry.path, entry.files, "nimctl serve toy"):
         shown = run_cache("ls").stdout
