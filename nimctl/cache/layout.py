@@ -250,9 +250,9 @@ class Layout:
         return stat.S_IMODE(self.root.stat().st_mode) & 0o666
 
     def unfinished_bytes(self) -> int:
-        """The size of files on their way and of rejected ones; notes about whole ones are none."""
+        """The size of files on their way and of rejected ones, without notes and locks."""
         paths = (*walk_files(self.partial), *walk_files(self.quarantine))
-        return sum(map(size_of, (path for path in paths if path.suffix != ".known")))
+        return sum(size_of(path) for path in paths if path.suffix not in (".known", ".lock"))
 
     def free_bytes(self) -> int:
         """What a user may still write on the disk of the cache, in bytes; 0 where unknown."""
