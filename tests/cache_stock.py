@@ -4,7 +4,8 @@ import hashlib
 import os
 import random
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,3 +93,11 @@ def edit(path: Path, content: bytes) -> None:
 def make_older(path: Path, age_s: float) -> None:
     facts = path.lstat()
     os.utime(path, (facts.st_atime - age_s, facts.st_mtime - age_s), follow_symlinks=False)
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for something that another process or thread does."""
+    end_s = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end_s, f"never happened: {what}"
+        time.sleep(0.01)

@@ -4,12 +4,12 @@ import hashlib
 import random
 import signal
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cache_stock import wait_until
 from fake_hub import FakeHub, Fault
 from forked_program import ForkedChild
 
@@ -21,13 +21,6 @@ SIZE_BYTES = 3 * BLOCK_BYTES + 5
 WEIGHTS = random.Random(3).randbytes(SIZE_BYTES)
 NAME = "model.safetensors"
 Spawn = Callable[..., ForkedChild]
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    end_s = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end_s, f"never happened: {what}"
-        time.sleep(0.01)
 
 
 def kept_bytes(tmp_path: Path) -> int:

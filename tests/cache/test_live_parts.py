@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cache_stock import wait_until
 from fake_hub import FakeHub, Fault
 from forked_program import ForkedChild
 
@@ -27,13 +28,6 @@ NAME = "model.safetensors"
 HOUR_S = 3600
 WEEK_AND_DAY_S = 8 * 24 * HOUR_S
 Spawn = Callable[..., ForkedChild]
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    end_s = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end_s, f"never happened: {what}"
-        time.sleep(0.01)
 
 
 def upkeep(tmp_path: Path) -> Upkeep:
