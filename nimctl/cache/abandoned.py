@@ -14,31 +14,32 @@ from pathlib import Path
 from nimctl.cache.blocks import BLOCK_BYTES
 from nimctl.cache.journal import Journal, journal_of, read_journal
 from nimctl.cache.layout import Layout
-from nimctl.cache.owners import is_of_this_machine, measure_silence_s, name_machine
+from nimctl.cache.owners import name_machine
 from nimctl.cache.part import Part, open_to_write
-
-OWNER_LOST_S = 600.0
-"""Silence after which a part is taken over where no lock tells whether its owner lives."""
 
 
 @contextmanager
 def open_part(
     layout: Layout, key: str, size_bytes: int | None, *, lock_is_certain: bool
 ) -> Iterator[Part]:
-    """The part of `key`: the fullest abandoned one if there is any, else a new one.
+    """The part of `key`: the fullest one that others left if there is any, else a new one.
+
+    Whoever calls has the lock of `key`, so those others are gone, or were silent for long.
 
     Args:
-        lock_is_certain: No process of this machine that held the lock of `key` is still at work.
+        lock_is_certain: No process of this machine that held that lock is still at work.
     """
-    path = layout.partial / f"{key}.{name_machine()}-{secrets.token_hex(4)}.part"
-    abandoned = [part for part in find_parts(layout, key) if _is_abandoned(part, lock_is_certain)]
-    abandoned.sort(key=lambda part: count_kept_blocks(part, size_bytes or 0))
-    for index, other in enumerate(reversed(abandoned)):
+    own = f"{key}.{name_machine()}-"
+    path = layout.partial / f"{own}{secrets.token_hex(4)}.part"
+    others = sorted(
+        find_parts(layout, key), key=lambda part: count_kept_blocks(part, size_bytes or 0)
+    )
+    for index, other in enumerate(reversed(others)):
         with suppress(FileNotFoundError):  # another process was quicker
             if index > 0:
                 other.unlink()
                 journal_of(other).unlink()
-            elif _is_owner_gone(other, lock_is_certain):
+            elif lock_is_certain and other.name.startswith(own):
                 _adopt(other, path)
             else:
                 _take_blocks(other, path, size_bytes or 0)
@@ -115,18 +116,3 @@ def _is_ours(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid() and facts.st_nlink == 1
-
-
-def _is_abandoned(path: Path, lock_is_certain: bool) -> bool:
-    """Whether its owner is gone: of this machine a lock tells, of others only long silence."""
-    if _is_owner_gone(path, lock_is_certain):
-        return True
-    try:
-        return measure_silence_s(path) > OWNER_LOST_S
-    except FileNotFoundError:  # its owner has just finished
-        return False
-
-
-def _is_owner_gone(path: Path, lock_is_certain: bool) -> bool:
-    machine = path.name.rpartition("-")[0].rpartition(".")[2]
-    return lock_is_certain and is_of_this_machine(machine, path)

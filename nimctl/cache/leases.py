@@ -13,12 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from nimctl.cache.layout import Layout, read_text, walk_files
-from nimctl.cache.owners import (
-    is_of_this_machine,
-    measure_silence_s,
-    name_machine,
-    name_process,
-)
+from nimctl.cache.owners import measure_silence_s, name_machine, name_process
 
 BEAT_S = 60.0
 SILENCE_S = 600.0
@@ -162,6 +157,6 @@ def is_locked(path: Path) -> bool:
 
 def _may_live(lease: Lease, path: Path) -> bool:
     """Where no lock is seen: the process is there all the same, or was heard of not long ago."""
-    if is_of_this_machine(lease.machine, path):
+    if lease.machine == name_machine():
         return bool(lease.process) and name_process(lease.pid) == lease.process
     return measure_silence_s(path) < SILENCE_S

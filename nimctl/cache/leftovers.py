@@ -9,7 +9,7 @@ from pathlib import Path
 from nimctl.cache.layout import Layout
 from nimctl.cache.leases import SILENCE_S, is_locked
 from nimctl.cache.locks import is_held
-from nimctl.cache.owners import is_of_this_machine, measure_silence_s
+from nimctl.cache.owners import measure_silence_s, name_machine
 
 
 def delete_leftovers(layout: Layout, age_s: float) -> None:
@@ -48,8 +48,8 @@ def is_being_written(part: Path) -> bool:
     key, owner = part.name.split(".", 1)[0], part.name.split(".")[1:-1]
     if is_held(part.with_name(f"{key}.lock")):
         return True
-    machine = owner[-1].partition("-")[0] if owner else ""
+    is_of_here = bool(owner) and owner[-1].startswith(f"{name_machine()}-")
     try:
-        return not is_of_this_machine(machine, part) and measure_silence_s(part) < SILENCE_S
+        return not is_of_here and measure_silence_s(part) < SILENCE_S
     except FileNotFoundError:  # it became whole meanwhile
         return False

@@ -17,8 +17,8 @@ from types import TracebackType
 
 from nimctl.cache.owners import (
     Owner,
-    is_of_this_machine,
     measure_silence_s,
+    name_machine,
     parse_owner,
     this_process,
 )
@@ -101,7 +101,7 @@ class WorkLock:
             return True
         try:
             owner = _read_owner(descriptor)
-            if owner is None or not is_of_this_machine(owner.machine, self._path):
+            if owner is None or owner.machine != name_machine():
                 self.is_certain = False
             return not _shows_life(self._path, descriptor, owner) and self._remove(descriptor)
         except FileNotFoundError:  # its owner has just left
@@ -154,7 +154,7 @@ def _shows_life(path: Path, descriptor: int, owner: Owner | None) -> bool:
     lives = None if owner is None else owner.lives
     if lives is not None:
         return lives
-    if owner is not None and is_of_this_machine(owner.machine, path):
+    if owner is not None and owner.machine == name_machine():
         return not _is_left(path, descriptor)
     return measure_silence_s(path) < (SILENCE_S if owner else GRACE_S)
 

@@ -2,16 +2,10 @@
 
 import os
 import platform
-import re
 import time
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-
-OWN_DISKS = frozenset(
-    {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "vfat", "exfat"}
-)
-"""Kinds of file systems that one machine has mounted at a time. Others, as NFS, several share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,30 +61,6 @@ def name_machine() -> str:
     except OSError:
         name = platform.node()
     return sha256(name.encode()).hexdigest()[:8]
-
-
-def is_of_this_machine(machine: str, path: Path) -> bool:
-    """Whether what a machine of that name left at `path` was left by this one: now, or before it
-    was started again, where no other can have that disk.
-    """
-    return machine == name_machine() or find_disk_kind(path) in OWN_DISKS
-
-
-def find_disk_kind(path: Path) -> str:
-    """The kind of file system that `path` lies on, from proc_pid_mountinfo(5); empty if unknown."""
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    place, kind = os.path.realpath(path), ""
-    longest = 0
-    for mount in mounts:
-        facts, _, more = mount.partition(" - ")
-        folder = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), facts.split(" ")[4])
-        folder = folder.rstrip("/")
-        if len(folder) >= longest and f"{place}/".startswith(f"{folder}/"):
-            longest, kind = len(folder), more.split(" ")[0]
-    return kind
 
 
 def name_process(pid: int) -> str:

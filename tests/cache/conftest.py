@@ -6,8 +6,6 @@ import pytest
 from fake_hub import FakeHub
 from forked_program import WARNINGS_ARE_ERRORS, ForkedChild, ForkedProgram
 
-from nimctl.cache import owners
-
 CHILD = Path(__file__).with_name("fetch_child.py")
 
 
@@ -15,12 +13,6 @@ CHILD = Path(__file__).with_name("fetch_child.py")
 def hub() -> Iterator[FakeHub]:
     with FakeHub() as hub:
         yield hub
-
-
-@pytest.fixture
-def shared_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk is taken for one that several machines share; children need an option for that."""
-    monkeypatch.setattr(owners, "OWN_DISKS", frozenset())
 
 
 @pytest.fixture

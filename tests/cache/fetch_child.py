@@ -1,10 +1,9 @@
 """A process that fetches one model, so that tests can kill, limit and race it.
 
 Usage: fetch_child.py ROOT ENDPOINT URI [no-flock] [no-sockets] [offline] [limit=BYTES]
-       [clock=SECONDS] [machine=NAME] [shared-disk]
+       [clock=SECONDS] [machine=NAME]
 
-Its clock is so much ahead, it takes itself for a process of another machine, and the disk for one
-that several machines share.
+Its clock is so much ahead, and it takes itself for a process of another machine.
 """
 
 import fcntl
@@ -27,8 +26,6 @@ def main(root: str, endpoint: str, uri: str, *options: str) -> int:
     if "no-sockets" in options:
         socket.socket.connect = refuse
         socket.getaddrinfo = refuse
-    if "shared-disk" in options:
-        owners.OWN_DISKS = frozenset()
     for option in options:
         if option.startswith("limit="):
             limit = int(option.removeprefix("limit="))

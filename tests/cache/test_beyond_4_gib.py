@@ -19,6 +19,7 @@ from nimctl.cache.blocks import count_blocks, span_of_block
 from nimctl.cache.dispatch import Dispatch
 from nimctl.cache.journal import Journal, read_journal
 from nimctl.cache.layout import Layout
+from nimctl.cache.owners import name_machine
 from nimctl.cache.patience import Patience
 from nimctl.cache.receiving import receive_spans
 from nimctl.core.source import Source, parse_source_uri
@@ -79,7 +80,7 @@ def test_bytes_around_4_gib_come_as_they_were_asked(
 
 def leave_part(layout: Layout, present: set[int]) -> None:
     """What a fetch leaves that was killed when these blocks were here."""
-    part = layout.partial / f"{KEY}.00000000-00000000.part"
+    part = layout.partial / f"{KEY}.{name_machine()}-00000000.part"
     with part.open("wb") as stream:
         stream.truncate(SIZE)
     journal = Journal(part.with_suffix(".blocks"), SIZE)

@@ -172,7 +172,6 @@ def test_the_lease_of_a_killed_process_is_ignored(stock: Stock, option: str) -> 
 
 
 @pytest.mark.parametrize("ahead_s", [HOURS_S, 0.0, -HOURS_S])
-@pytest.mark.usefixtures("shared_disk")
 def test_a_server_on_another_machine_keeps_its_entry_until_long_silence(
     stock: Stock, monkeypatch: pytest.MonkeyPatch, ahead_s: float
 ) -> None:
@@ -219,7 +218,6 @@ def test_a_hit_is_noted_once_a_day(stock: Stock) -> None:
     assert time.time() - held.used_at_s < HOURS_S
 
 
-@pytest.mark.usefixtures("shared_disk")
 def test_leftovers_go_and_what_may_be_of_use_stays(stock: Stock) -> None:
     root = stock.cache.root
     orphan, young = WEIGHTS[:999], WEIGHTS[:998]

@@ -6,13 +6,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
 from nimctl.cache.locks import SILENCE_S, WorkLock
-from nimctl.cache.owners import find_disk_kind, parse_owner, this_process
+from nimctl.cache.owners import parse_owner, this_process
 from nimctl.cache.patience import Stopped
 from nimctl.cache.progress import Waiting, ignore_progress
 
@@ -91,7 +90,6 @@ def test_in_another_container_of_this_machine_the_kernel_knows(path, kernel_lock
 
 
 @pytest.mark.parametrize(("silence_s", "expected"), [(SILENCE_S / 2, True), (SILENCE_S + 1, False)])
-@pytest.mark.usefixtures("shared_disk")
 def test_an_owner_on_another_machine_is_believed_until_long_silence(path, silence_s, expected):
     path.write_text(f"{replace(this_process(), machine='00000000')}\n")
     then_s = time.time() - silence_s
@@ -99,26 +97,11 @@ def test_an_owner_on_another_machine_is_believed_until_long_silence(path, silenc
     assert waits(path) is expected
 
 
-@pytest.mark.usefixtures("shared_disk")
 def test_what_was_taken_from_a_silent_owner_is_not_certain(path):
     path.write_text(f"{replace(this_process(), machine='00000000')}\n")
     os.utime(path, (1, 1))
     with lock(path) as held:
         assert not held.is_certain
-
-
-def test_an_owner_from_before_this_machine_was_started_again_is_gone(path):
-    path.write_text(f"{replace(this_process(), machine='00000000')}\n")
-    with lock(path) as held:
-        assert held.is_certain
-
-
-@pytest.mark.parametrize("folder", ["/", "/proc/self", "/dev/pts", "."])
-def test_the_kind_of_a_disk_is_known(folder):
-    known = subprocess.run(
-        ["df", "--output=fstype", folder], capture_output=True, text=True, check=True
-    )
-    assert find_disk_kind(Path(folder)) == known.stdout.split()[-1]
 
 
 def test_a_file_that_its_maker_has_not_signed_yet_is_left_for_a_moment(path):
