@@ -52,9 +52,9 @@ class HttpPools:
         Raises:
             FetchError: the certificate or the proxy refuses; TemporaryFetchError: no connection.
         """
-        host = url.host or ""
-        with losses_in_words(host, self._stall_timeout_s):
-            proxy = proxy_for(url.scheme or "", url.netloc or "")
+        place = url.netloc or ""
+        with losses_in_words(place, self._stall_timeout_s):
+            proxy = proxy_for(url.scheme or "", place)
             return self._pool(proxy, is_secret=url.scheme == "https").request(
                 "GET",
                 url.url,

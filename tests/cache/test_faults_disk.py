@@ -156,7 +156,7 @@ def test_ctrl_c_at_every_step_ends_in_the_same_bytes(tmp_path: Path, run: Run) -
         pytest.param("fallocate", "ENOSPC", 1, "disk-full", marks=pytest.mark.slow),
         pytest.param("write.blocks", "ENOSPC", 1, "disk-full", marks=pytest.mark.slow),
         pytest.param("pwrite", "ENOSPC", 1, "disk-full", marks=pytest.mark.slow),
-        pytest.param("pwrite", "EDQUOT", 9, "disk-full", marks=pytest.mark.slow),
+        pytest.param("pwrite", "EDQUOT", 2, "disk-full", marks=pytest.mark.slow),
         pytest.param("pwrite", "EIO", 3, "fetch-failed", marks=pytest.mark.slow),
         pytest.param("replace.models", "EDQUOT", 1, "disk-full", marks=pytest.mark.slow),
         pytest.param("replace.blobs", "EROFS", 1, "fetch-failed", marks=pytest.mark.slow),

@@ -120,4 +120,4 @@ def test_a_name_that_is_not_known(refused, source):
 @pytest.mark.slow  # it is asked six times
 def test_a_proxy_that_is_not_there(refused):
     error, _ = refused(HUB, HF_ENDPOINT="https://hub.example", HTTPS_PROXY="http://127.0.0.1:9")
-    assert "through the proxy of this machine: no connection to hub.example" in error
+    assert "on the way to hub.example: no connection to the proxy: Connection refused" in error
