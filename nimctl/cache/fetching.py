@@ -177,7 +177,7 @@ class _Totals:
 
     def __call__(self, event: Progress) -> None:
         if isinstance(event, FileAdvanced) and event.done_bytes <= self._done.get(event.path, 0):
-            return  # kept blocks proved wrong: the counter waits until as much is here again
+            return  # nothing new; or kept blocks proved wrong, and the counter waits for as much
         self._on_progress(event)
         match event:
             case FileStarted(path=path, done_bytes=done_bytes):

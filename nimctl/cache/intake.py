@@ -91,7 +91,7 @@ class Intake:
     patience: Patience
     is_fixed: bool
     block_arrived: Condition
-    present: BlockSet = field(default_factory=BlockSet)
+    present: BlockSet = field(init=False)
     wanted: deque[Span] = field(default_factory=deque)
     leases: set[Lease] = field(default_factory=set)
     unfinished: dict[int, "blake3"] = field(default_factory=dict)
@@ -103,8 +103,7 @@ class Intake:
     counted_bytes: int = 0
 
     def __post_init__(self) -> None:
-        for block in self.part.kept:
-            self.present.add(block)
+        self.present = BlockSet(self.part.kept)
         self.in_order = not self.is_fixed
         if not self.is_whole:
             self.want_missing()

@@ -32,22 +32,15 @@ def receive_spans(dispatch: Dispatch, source: Source, listing: Listing) -> None:
 
 def watch_transfers(dispatch: Dispatch, stop: Event, on_progress: OnProgress) -> None:
     """Tell how far each file got, and replace connections that have become slow, until `stop`."""
-    told: dict[str, int] = {}
     for turn in count(1):
         if stop.wait(WATCH_EVERY_S):
             return
         if turn % TELL_EVERY_TURNS == 0:
-            _tell_received(dispatch, told, on_progress)
+            for path, received_bytes in dispatch.list_received():
+                on_progress(FileAdvanced(path=path, done_bytes=received_bytes))
         dispatch.observe_rate()
         dispatch.replace_slow()
         dispatch.end_trickle()
-
-
-def _tell_received(dispatch: Dispatch, told: dict[str, int], on_progress: OnProgress) -> None:
-    for path, received_bytes in dispatch.list_received():
-        if received_bytes > told.get(path, 0):
-            told[path] = received_bytes
-            on_progress(FileAdvanced(path=path, done_bytes=received_bytes))
 
 
 def flush_parts(dispatch: Dispatch, stop: Event) -> None:

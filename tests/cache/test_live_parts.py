@@ -144,7 +144,7 @@ def test_a_host_whose_clock_is_wrong_takes_nothing_from_one_that_lives(
     first = begin(hub, tmp_path, spawn, "machine=0badcafe", "no-flock")
     second = spawn("no-flock", f"clock={ahead_s}")
     assert "event Waiting\n" in iter(second.stdout.readline, "")
-    time.sleep(3 * POLL_S)
+    time.sleep(3 * POLL_S)  # meanwhile it looks again, and must take nothing
     check_nothing_was_lost(hub, first)
     assert brought(second) == {NAME: WEIGHTS}
 
